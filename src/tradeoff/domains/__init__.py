@@ -98,6 +98,11 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
+def version(name: str) -> str:
+    """A domain's version."""
+    return get(name).version
+
+
 def get(name: str) -> Domain:
     """The domain of that name.
 

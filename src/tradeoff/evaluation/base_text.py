@@ -1,0 +1,172 @@
+"""Text sampled once from the base model on fixed general prompts: a continuous, low-noise measure of forgetting.
+
+A model's code length on it is its mean nll in nats per token. Since the text is drawn from the base itself, at temperature
+1 from the whole vocabulary, the code length minus the base's own is an unbiased estimate of KL(base || model) per token.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tradeoff.errors import command
+from tradeoff.evaluation import BASE_TEXT, benchmark
+from tradeoff.evaluation.samples import Sample
+from tradeoff.models import DTYPES, device, load_base, load_tokenizer, set_threads
+from tradeoff.provenance import write_whole
+from tradeoff.training.base_nll import token_losses
+from tradeoff.training.tokens import Sequence, prompt_ids, prompt_text
+
+SCHEMA = pa.schema(
+    [
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("prompt_length", pa.int32(), nullable=False),
+        pa.field("nll", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+NEW_TOKENS = 64
+BATCH_TOKENS = 1024
+PROMPTS = (
+    "Why is the sky blue?",
+    "Tell me a short story about a lighthouse.",
+    "How do I make a good cup of tea?",
+    "What is the difference between weather and climate?",
+    "Write a polite email asking for a day off.",
+    "Explain how a bicycle stays upright.",
+    "What should I see on a first visit to Rome?",
+    "Give me three ideas for a birthday present.",
+    "How does a vaccine work?",
+    "Write a poem about the sea.",
+    "What causes the seasons?",
+    "Summarize the story of Romeo and Juliet.",
+    "How can I learn to play the guitar?",
+    "What is inflation?",
+    "Describe the life of a honey bee.",
+    "Write a Python function that reverses a string.",
+    "How do I get a red wine stain out of a shirt?",
+    "Who was Marie Curie?",
+    "What makes bread rise?",
+    "Give advice to someone who is nervous about a job interview.",
+    "What is the capital of Australia, and why is it not Sydney?",
+    "Explain photosynthesis to a child.",
+    "How do airplanes fly?",
+    "Suggest a simple dinner for two.",
+    "What are the rules of chess in brief?",
+    "Why do we dream?",
+    "Describe a walk through a forest in autumn.",
+    "What is the purpose of a constitution?",
+    "How can a small town attract visitors?",
+    "Write a dialogue between a cat and a dog.",
+    "What is machine learning?",
+    "How do I save energy at home?",
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt, the base's continuation and the base's losses on it, nats."""
+
+    prompt: str
+    sequence: Sequence
+    nll: tuple[float, ...]
+
+
+@torch.inference_mode()
+def sample(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int, precision: str, seed: int
+) -> list[Text]:
+    """Draws at most `count` texts, one a prompt, each of at most `NEW_TOKENS` tokens."""
+    torch.manual_seed(seed)
+    prompts = [prompt_text(tokenizer, [{"role": "user", "content": p}]) for p in PROMPTS[:count]]
+    heads = [prompt_ids(tokenizer, p) for p in prompts]
+    longest = max(map(len, heads))
+    pad_id = tokenizer.pad_token_id
+    ids_BL = torch.tensor([[pad_id] * (longest - len(h)) + h for h in heads], device=model.device)
+    attention_BL = torch.tensor([[0] * (longest - len(h)) + [1] * len(h) for h in heads], device=model.device)
+    written_BL = model.generate(  # type: ignore[operator]
+        input_ids=ids_BL,
+        attention_mask=attention_BL,
+        max_new_tokens=NEW_TOKENS,
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        repetition_penalty=1.0,
+        pad_token_id=pad_id,
+    )[:, longest:]
+    ends = {tokenizer.eos_token_id, pad_id}
+    sequences = []
+    for number, (head, row) in enumerate(zip(heads, written_BL.tolist(), strict=True)):
+        end = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
+        sequences.append(Sequence(f"{BASE_TEXT}-{number:03}", (*head, *row[:end]), len(head)))
+    nll = token_losses(model, sequences, pad_id, BATCH_TOKENS, precision, "base text")
+    return [Text(p, s, tuple(n.tolist())) for p, s, n in zip(prompts, sequences, nll, strict=True)]
+
+
+def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str, label: str) -> list[Sample]:
+    """Code length and KL(base || model) on each text, nats per token; texts weigh by their tokens."""
+    sequences = [text.sequence for text in texts]
+    nll = token_losses(model, sequences, pad_id, BATCH_TOKENS, precision, label)
+    version = benchmark(BASE_TEXT).version
+    rows = []
+    for text, tensor in zip(texts, nll, strict=True):
+        mean, base_mean = tensor.double().mean().item(), sum(text.nll) / len(text.nll)
+        weight = float(len(text.nll))
+        rows.append(
+            Sample(
+                benchmark=BASE_TEXT,
+                task_version=version,
+                item=text.sequence.id,
+                prompt=text.prompt,
+                target="",
+                response="",
+                truncated=False,
+                invalid=False,
+                filter="none",
+                values={"kl": mean - base_mean, "code_length": mean},
+                weights={"kl": weight, "code_length": weight},
+            )
+        )
+    return rows
+
+
+def write(path: Path, texts: list[Text]) -> None:
+    """Writes texts to Parquet."""
+    rows = [
+        {"prompt": t.prompt, "ids": t.sequence.ids, "prompt_length": t.sequence.prompt_length, "nll": t.nll}
+        for t in texts
+    ]
+    write_whole(path, lambda aside: pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), aside))
+
+
+def read(path: Path) -> list[Text]:
+    """Reads what `write` wrote."""
+    return [
+        Text(r["prompt"], Sequence(f"{BASE_TEXT}-{n:03}", tuple(r["ids"]), r["prompt_length"]), tuple(r["nll"]))
+        for n, r in enumerate(pq.read_table(path).to_pylist())
+    ]
+
+
+def main() -> None:
+    """`python -m tradeoff.evaluation.base_text BASE OUTPUT`."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.evaluation.base_text", description="Sample the base's text.")
+    parser.add_argument("base", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--items", type=int, required=True)
+    parser.add_argument("--precision", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    a = parser.parse_args()
+    set_threads()
+    model = load_base(a.base).to(device(), DTYPES[a.precision])
+    write(a.output, sample(model, load_tokenizer(a.base), a.items, a.precision, a.seed))
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,126 @@
+"""The model object that lm-eval drives: prompts by the same road as in training, greedy generation, truncation noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from tradeoff.errors import UserError
+from tradeoff.training.tokens import prompt_ids, prompt_text
+
+
+class GreedyLM(HFLM):
+    """A causal model under lm-eval with a fixed batch size.
+
+    Attributes:
+        truncated: (task, document number) of every response that ended at its generation limit.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int,
+        report: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device=str(model.device))
+        self.truncated: set[tuple[str, int]] = set()
+        self._report = report
+        # A chat template may end a turn with a token of its own beside the tokenizer's end-of-text.
+        configured = model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        self._ends = sorted({tokenizer.eos_token_id, *(e for e in ends if e is not None)})
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The prompt as in training; a history that ends with the assistant's words is left to lm-eval."""
+        if not add_generation_prompt:
+            return super().apply_chat_template(chat_history, add_generation_prompt)
+        return prompt_text(self.tokenizer, chat_history)
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
+        """Ids as in training: one begin token at most."""
+        if add_special_tokens is None and not kwargs.get("left_truncate_len"):
+            return prompt_ids(self.tokenizer, string)
+        return super().tok_encode(string, add_special_tokens, **kwargs)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Greedy responses, in the order of the requests; batches are filled from the longest prompt down."""
+        encoded = [prompt_ids(self.tokenizer, request.args[0]) for request in requests]
+        order = sorted(range(len(requests)), key=lambda i: (str(requests[i].args[1]), -len(encoded[i]), i))
+        responses = [""] * len(requests)
+        while order:
+            options = requests[order[0]].args[1]
+            chosen = [i for i in order[: self.batch_size] if requests[i].args[1] == options]
+            order = order[len(chosen) :]
+            _greedy_only(options)
+            limit = int(options.get("max_gen_toks", self.max_gen_toks))
+            written = greedy(self.model, [encoded[i] for i in chosen], limit, self._ends, self.tokenizer.pad_token_id)
+            for i, ids in zip(chosen, written, strict=True):
+                ended = bool(ids) and ids[-1] in self._ends
+                text = self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
+                text, stopped = _cut(text, options.get("until") or [])
+                responses[i] = text
+                if not ended and not stopped:
+                    self.truncated.add((requests[i].task_name, requests[i].doc_id))
+            self._report(len(chosen))
+        return responses
+
+
+@torch.inference_mode()
+def greedy(model: PreTrainedModel, prompts: list[list[int]], limit: int, ends: list[int], pad_id: int) -> list[list[int]]:
+    """The most likely continuation of each prompt, token by token, up to an end token (included) or `limit` tokens.
+
+    Rows that have ended leave the batch once half of them have, so that no time goes into padding.
+    """
+    longest = max(map(len, prompts))
+    ids_BL = torch.tensor([[pad_id] * (longest - len(p)) + p for p in prompts], device=model.device)
+    attention_BL = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    position_BL = (attention_BL.cumsum(-1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    end_E = torch.tensor(ends, device=model.device)
+    written: list[list[int]] = [[] for _ in prompts]
+    rows = list(range(len(prompts)))
+    ended_B = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
+    for length in range(1, limit + 1):
+        logits_B1V = model(
+            input_ids=ids_BL,
+            attention_mask=attention_BL,
+            position_ids=position_BL,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        next_B: Tensor = logits_B1V[:, -1].argmax(-1)
+        for row, token, ended in zip(rows, next_B.tolist(), ended_B.tolist(), strict=True):
+            if not ended:
+                written[row].append(token)
+        ended_B = ended_B | torch.isin(next_B, end_E)
+        if length == limit or bool(ended_B.all()):
+            break
+        if int(ended_B.sum()) * 2 >= len(rows):
+            keep_B = (~ended_B).nonzero()[:, 0]
+            cache.batch_select_indices(keep_B)
+            rows = [rows[i] for i in keep_B.tolist()]
+            next_B, attention_BL, position_BL = next_B[keep_B], attention_BL[keep_B], position_BL[keep_B]
+            ended_B = ended_B[keep_B]
+        ids_BL = next_B[:, None]
+        attention_BL = torch.cat([attention_BL, attention_BL.new_ones(len(rows), 1)], dim=1)
+        position_BL = position_BL[:, -1:] + 1
+    return written
+
+
+def _greedy_only(options: dict[str, Any]) -> None:
+    if options.get("do_sample") or options.get("temperature"):
+        raise UserError(f"generation options {options}: only greedy generation is comparable; set do_sample: false")
+
+
+def _cut(text: str, until: list[str]) -> tuple[str, bool]:
+    """The text before the first stop string, and whether there was one."""
+    places = [text.find(stop) for stop in until if stop and stop in text]
+    return (text[: min(places)], True) if places else (text, False)

@@ -1,0 +1,267 @@
+"""Base models by name and revision, a result as base + delta, and the one place for device and precision.
+
+Why a delta: at a learning rate of 1e-6 most updates are smaller than half a bfloat16 step of the weight that they change,
+so a model saved in bfloat16 has lost them, while the difference itself keeps them at half the size of a float32
+checkpoint. Differences are formed, stored and applied here and nowhere else, always added in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tradeoff import methods
+from tradeoff.errors import UserError, command
+from tradeoff.provenance import canonical_json, read_json, sha256_file, write_json, write_whole
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+WEIGHTS = "model.safetensors"
+CARD = "card.json"
+DELTA = "delta.safetensors"
+
+
+def device() -> torch.device:
+    """The first GPU that is visible, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(precision: str, device_type: str) -> torch.autocast:
+    """Autocast to a precision; float32 is none."""
+    return torch.autocast(device_type, DTYPES[precision], enabled=precision != "float32")
+
+
+def set_threads() -> None:
+    """Takes the number of threads from the rule, since sums differ in their last bits with it."""
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads))
+
+
+# --- base models --------------------------------------------------------------------------------------------------------
+
+
+def import_base(source: str, revision: str | None, folder: Path) -> dict[str, Any]:
+    """Writes a base model as an ordinary folder (safetensors, tokenizer) and returns its card.
+
+    Weights that come quantised in a GGUF file are written in float32; others keep their stored dtype, which float32
+    represents exactly when the model is loaded.
+
+    Args:
+        source: `package:<python package>/<file>.gguf`, `hub:<owner>/<name>` or `folder:<path>`.
+        revision: Commit of a hub model.
+        folder: Where it goes.
+
+    Raises:
+        UserError: the source cannot be had.
+    """
+    kind, place = source.split(":", 1)
+    if kind == "package":
+        file = _package_file(place)
+        model, tokenizer = _pretrained(source, file.parent, gguf_file=file.name, dtype=torch.float32)
+        origin = sha256_file(file)
+        model.config.__dict__.pop("quantization_config", None)
+        model.hf_quantizer = None  # type: ignore[assignment]
+    elif kind == "folder":
+        model, tokenizer = _pretrained(source, Path(place), dtype="auto")
+        origin = _folder_sha256(Path(place))
+    else:
+        model, tokenizer = _pretrained(source, place, revision=revision, dtype="auto")
+        origin = str(revision)
+    model.save_pretrained(folder, max_shard_size="1TB")
+    tokenizer.save_pretrained(folder)
+    return {
+        "source": source,
+        "revision": revision,
+        "source_sha256": origin,
+        "sha256": sha256_file(folder / WEIGHTS),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "parameters": model.num_parameters(),
+    }
+
+
+def load_base(folder: Path) -> PreTrainedModel:
+    """A base model in float32 on the CPU, in evaluation mode."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """A base model's tokenizer, which pads on the right; a missing padding token is the end token."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_parameters(folder: Path) -> dict[str, Tensor]:
+    """A base model's parameters in float32 by name, mapped from its file where it is in float32."""
+    return {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+
+
+def load_result(base: Path, run: Path | None) -> PreTrainedModel:
+    """The model that a run made: base + delta, in float32; without a run, the base."""
+    model = load_base(base)
+    if run is not None:
+        load_delta(run).add_to(model)
+    return model
+
+
+def _pretrained(source: str, place: Path | str, **kwargs: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    tokenizer_kwargs = {key: value for key, value in kwargs.items() if key != "dtype"}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(place, use_safetensors=None, **kwargs)
+        return model, AutoTokenizer.from_pretrained(place, **tokenizer_kwargs)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{source}: cannot be loaded ({error}); check the source, the revision and the network") from None
+
+
+def _package_file(place: str) -> Path:
+    """A file inside an installed package, found without importing the package."""
+    package, _, name = place.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"package:{place}: the Python package {package} is not installed; pip install it")
+    file = Path(spec.submodule_search_locations[0]) / name
+    if not file.is_file():
+        raise UserError(f"package:{place}: no such file in the package {package}; see {file.parent}")
+    return file
+
+
+def _folder_sha256(folder: Path) -> str:
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    return ",".join(sha256_file(file) for file in files)
+
+
+# --- results ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A difference B A of rank r.
+
+    Attributes:
+        A: [r, in].
+        B: [out, r], any scale included.
+    """
+
+    A: Tensor
+    B: Tensor
+
+    def dense(self) -> Tensor:
+        """The difference itself, [out, in]."""
+        return self.B.float() @ self.A.float()
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A trained model minus its base, by parameter name; a parameter that is absent did not change.
+
+    Attributes:
+        dense: Differences as tensors.
+        factors: Differences as low-rank factors.
+    """
+
+    dense: Mapping[str, Tensor] = field(default_factory=dict)
+    factors: Mapping[str, LowRank] = field(default_factory=dict)
+
+    @classmethod
+    def between(cls, model: torch.nn.Module, base: Mapping[str, Tensor]) -> Delta:
+        """Trained parameters minus the base's; a parameter that the base lacks (an adapter's) as it is."""
+        trained = {name: p.detach().float().cpu() for name, p in model.named_parameters() if p.requires_grad}
+        return cls({name: p - base[name] if name in base else p for name, p in trained.items()})
+
+    def scaled(self, factor: float) -> Delta:
+        """The difference times a factor, in float32."""
+        return Delta(
+            {name: factor * tensor.float() for name, tensor in self.dense.items()},
+            {name: LowRank(low.A, factor * low.B.float()) for name, low in self.factors.items()},
+        )
+
+    def tensors(self) -> dict[str, Callable[[], Tensor]]:
+        """Each parameter's difference in float32, formed when called."""
+        return {
+            **{name: tensor.float for name, tensor in self.dense.items()},
+            **{name: low.dense for name, low in self.factors.items()},
+        }
+
+    @torch.no_grad()
+    def add_to(self, model: torch.nn.Module) -> None:
+        """Turns the base into the trained model, in place and in the model's float32."""
+        parameters = dict(model.named_parameters())
+        for name, difference in self.tensors().items():
+            assert parameters[name].dtype == torch.float32, "a difference is added in float32 only"
+            parameters[name].add_(difference().to(parameters[name].device))
+
+    def statistics(self, base: Mapping[str, Tensor]) -> dict[str, float]:
+        """How far the update went, and how much of it a bfloat16 export would keep.
+
+        Returns:
+            delta_norm: Euclidean norm over all parameters.
+            share_moved: Share of the base's weights that changed in float32.
+            share_kept_bfloat16: Share of the base's weights that still differ once both are rounded to bfloat16.
+        """
+        squares = moved = kept = 0.0
+        for name, difference in self.tensors().items():
+            delta, start = difference(), base[name]
+            end = start + delta
+            squares += delta.double().square().sum().item()
+            moved += (end != start).sum().item()
+            kept += (end.bfloat16() != start.bfloat16()).sum().item()
+        total = sum(tensor.numel() for tensor in base.values())
+        return {"delta_norm": squares**0.5, "share_moved": moved / total, "share_kept_bfloat16": kept / total}
+
+    def save(self, path: Path) -> None:
+        """Dense differences in bfloat16 (relative error at most 2^-9), factors in float32."""
+        tensors = {name: tensor.bfloat16().contiguous() for name, tensor in self.dense.items()}
+        for name, low in self.factors.items():
+            tensors[f"{name}:A"], tensors[f"{name}:B"] = low.A.float().contiguous(), low.B.float().contiguous()
+        write_whole(path, lambda aside: save_file(tensors, aside))
+
+    @classmethod
+    def load(cls, path: Path) -> Delta:
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: the file is missing or not whole.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except Exception as error:
+            raise UserError(f"{path}: not a whole delta ({error}); delete it and run again") from None
+        names = {name.removesuffix(":A") for name in tensors if name.endswith(":A")}
+        factors = {name: LowRank(tensors.pop(f"{name}:A"), tensors.pop(f"{name}:B")) for name in sorted(names)}
+        return cls(tensors, factors)
+
+
+def load_delta(run: Path) -> Delta:
+    """The difference that a run made; a derived run's is formed from its source's."""
+    card = read_json(run / CARD)
+    if "derived_from" in card:
+        return methods.build(card["spec"]["method"]).finish(load_delta(run / card["derived_from"]))
+    return Delta.load(run / DELTA)
+
+
+def main() -> None:
+    """`python -m tradeoff.models SOURCE FOLDER` imports a base model."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.models", description="Import a base model.")
+    parser.add_argument("source")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--revision")
+    arguments = parser.parse_args()
+    card = import_base(arguments.source, arguments.revision, arguments.folder)
+    write_json(arguments.folder / CARD, card)
+    print(canonical_json(card))
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,98 @@
+"""What makes a number traceable: canonical JSON, hashes, digests of code, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parents[1]
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling for a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """The first 16 hex digits of the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a file beside `path` and renames it, so that a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON, whole or not at all."""
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """A digest of what some modules of this package compute: theirs and every module of the package they import.
+
+    Two sources that differ in comments, docstrings or layout alone have the same digest, so that only an edit that can
+    change a result makes Snakemake run a job again. A module that is imported under a computed name is not seen and has
+    to be passed: a method's file is.
+    """
+    seen: set[str] = set()
+    queue = [module for module in modules if _file_of(module)]
+    while queue:
+        module = queue.pop()
+        if module not in seen:
+            seen.add(module)
+            queue.extend(_meaning(module)[1])
+    return digest({module: _meaning(module)[0] for module in seen})
+
+
+def _file_of(module: str) -> Path | None:
+    base = SOURCE.joinpath(*module.split("."))
+    return next((p for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file()), None)
+
+
+@cache
+def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
+    """A module's syntax tree without docstrings, and the modules of this package that it imports."""
+    file = _file_of(module)
+    assert file is not None
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body and _is_text(body[0]):
+            node.body = body[1:] or [ast.Pass()]
+    # The tables of the task files are data that the evaluation reads.
+    extra = "".join(p.read_text(encoding="utf-8") for p in sorted(file.parent.glob("*.yaml")) if p.stem == file.stem)
+    return ast.dump(tree) + extra, tuple(m for m in sorted(found) if m.startswith("tradeoff") and _file_of(m))
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,411 @@
+"""A study: the one definition of what an experiment's YAML may say, and of the runs that follow from it.
+
+Closed at every level: an unknown key, name or value stops with one line that says file, key and remedy. Everything that
+reads a study (Snakefile, schema, documentation) reads it through this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from tradeoff import domains, evaluation, methods
+from tradeoff.provenance import digest
+
+BASE = "base"
+
+Precision = Literal["float32", "bfloat16"]
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+class StudyError(ValueError):
+    """A study that cannot run; the message is one line with file, key and remedy."""
+
+
+def _fail(message: str) -> PydanticCustomError:
+    return PydanticCustomError("study", "{message}", {"message": message})
+
+
+def _nearest(word: object, choices: list[str]) -> str:
+    match = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.5)
+    return f"did you mean {match[0]!r}?" if match else f"choose from {', '.join(choices)}"
+
+
+def canonical_rate(value: object) -> str:
+    """A learning rate in its one spelling: `1e-6`, `1.0e-6` and `0.000001` are all `1e-06`.
+
+    Raises:
+        ValueError: not a finite number above zero.
+    """
+    try:
+        if isinstance(value, bool):
+            raise InvalidOperation
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is no learning rate; write a number such as 2e-5") from None
+    if not number.is_finite() or number <= 0:
+        raise ValueError(f"a learning rate must be above 0 and finite, got {value}; write a number such as 2e-5")
+    mantissa, exponent = f"{float(number):.15e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
+
+
+def _rate(value: object) -> str:
+    try:
+        return canonical_rate(value)
+    except ValueError as error:
+        raise _fail(str(error)) from None
+
+
+def _one_of(kind: str, choices: list[str]) -> BeforeValidator:
+    def check(value: object) -> object:
+        if value not in choices:
+            raise _fail(f"unknown {kind} {value!r}; {_nearest(value, choices)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _method(value: object) -> methods.Method:
+    if not isinstance(value, dict) or "recipe" not in value:
+        raise _fail("a method is a mapping with a recipe, such as {recipe: sft}")
+    parameters = dict(value)
+    name = parameters.pop("recipe")
+    if name not in methods.names():
+        raise _fail(f"unknown recipe {name!r}; {_nearest(name, methods.names())}")
+    cls = methods.recipe(name)
+    known = [f.name for f in dataclass_fields(cls)]
+    for key in parameters:
+        if key not in known:
+            hint = _nearest(key, known) if known else f"{name} has no hyper-parameters"
+            raise _fail(f"unknown key {key!r}; {hint}")
+    try:
+        return TypeAdapter(cls).validate_python(parameters, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = first["loc"][0] if first["loc"] else name
+        given = "" if first["type"].startswith("missing") else f", got {parameters.get(str(where))!r}"
+        raise _fail(f"{where}: {_plain(first['msg'])}{given}") from None
+
+
+def _plain(message: str) -> str:
+    return message.replace("Input should be", "should be").replace("Field required", "is missing; add it")
+
+
+class Section(BaseModel):
+    """A closed, typed part of a study."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise _fail(f"unknown key {key!r}; {_nearest(key, list(cls.model_fields))}")
+        return value
+
+
+class Model(Section):
+    """Where a base model comes from."""
+
+    source: Annotated[
+        str,
+        Field(
+            pattern=r"^(package|hub|folder):.+$",
+            description="package:<python package>/<file>.gguf, hub:<owner>/<name>, or folder:<path>",
+        ),
+    ]
+    revision: Annotated[str | None, Field(description="commit of a hub model; a hub model needs one")] = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Model:
+        if self.source.startswith("hub:") and not self.revision:
+            raise _fail("a hub model needs a revision; add revision: <commit hash>")
+        return self
+
+
+class Data(Section):
+    """How much of each domain is drawn."""
+
+    train: Annotated[int, Field(ge=1, description="training examples of each domain")]
+    test: Annotated[int, Field(ge=1, description="test items of each domain")]
+    seed: Annotated[int, Field(ge=0, description="seed of the draws")] = 0
+
+
+class Training(Section):
+    """The shared training loop; the same for every method."""
+
+    epochs: Annotated[int, Field(ge=1, description="passes over the training examples")]
+    batch_size: Annotated[int, Field(ge=1, description="examples of an optimizer step")]
+    batch_tokens: Annotated[int, Field(ge=1, description="token budget of a micro-batch; bounds memory only")] = 2048
+    max_length: Annotated[int, Field(ge=8, description="longer examples are dropped and counted, tokens")] = 2048
+    schedule: Annotated[Schedule, Field(description="of the learning rate after warm-up")] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps that warm up linearly")] = 0.1
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="AdamW's, towards zero")] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0, description="clip the gradient's norm; .inf never")] = 1.0
+    precision: Annotated[Precision, Field(description="of autocast; master weights are always float32")] = "float32"
+
+
+class Evaluation(Section):
+    """The same for the base and every result."""
+
+    items: Annotated[int, Field(ge=2, description="items of each general benchmark")]
+    batch_size: Annotated[int, Field(ge=1, description="fixed: batch size changes greedy outputs")] = 32
+    precision: Annotated[Precision, Field(description="of the evaluation's forward passes")] = "float32"
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Rate = Annotated[str, BeforeValidator(_rate), WithJsonSchema({"type": ["string", "number"]})]
+MethodEntry = Annotated[
+    methods.Method,
+    BeforeValidator(_method),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                schema
+                | {
+                    "properties": {"recipe": {"const": name}, **schema.get("properties", {})},
+                    "required": ["recipe", *schema.get("required", [])],
+                    "additionalProperties": False,
+                }
+                for name in methods.names()
+                for schema in [TypeAdapter(methods.recipe(name)).json_schema()]
+            ]
+        }
+    ),
+]
+DomainName = Annotated[str, _one_of("domain", domains.names()), Field(json_schema_extra={"enum": domains.names()})]
+BenchmarkName = Annotated[
+    str, _one_of("benchmark", evaluation.names()), Field(json_schema_extra={"enum": evaluation.names()})
+]
+
+
+class Study(Section):
+    """A grid of models, domains, methods, learning rates and seeds, and how each run is trained and evaluated."""
+
+    study: Annotated[Name, Field(description="name, and folder under results/")]
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    domains: Annotated[list[DomainName], Field(min_length=1)]
+    methods: Annotated[dict[Name, MethodEntry], Field(min_length=1)]
+    learning_rates: Annotated[list[Rate], Field(min_length=1, description="every method runs at every rate")]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    general: Annotated[list[BenchmarkName], Field(min_length=1, description="benchmarks of general ability")]
+    data: Data
+    training: Training
+    evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Study:
+        for key in ("domains", "learning_rates", "seeds", "general"):
+            values = getattr(self, key)
+            twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
+            if twice is not None:
+                raise _fail(f"{key}: {twice} is listed twice; remove one")
+        if BASE in self.methods:
+            raise _fail(f"methods.{BASE}: the name is taken by the base model; choose another")
+        for name, method in self.methods.items():
+            if method.source is not None:
+                if method.source not in self.methods:
+                    raise _fail(
+                        f"methods.{name}.of: there is no method {method.source!r} in this study; "
+                        f"{_nearest(method.source, [m for m in self.methods if m != name])}"
+                    )
+                if self.methods[method.source].source is not None:
+                    raise _fail(f"methods.{name}.of: {method.source!r} is derived itself; name a method that trains")
+        return self
+
+    @property
+    def trained_methods(self) -> list[str]:
+        """Methods that train."""
+        return [name for name, method in self.methods.items() if method.source is None]
+
+    @property
+    def derived_methods(self) -> list[str]:
+        """Methods that transform another method's finished run."""
+        return [name for name, method in self.methods.items() if method.source is not None]
+
+    def runs(self) -> Iterator[Run]:
+        """Every run of the grid, in the study's order."""
+        for model in self.models:
+            for domain in self.domains:
+                for method in self.methods:
+                    for rate in self.learning_rates:
+                        for seed in self.seeds:
+                            yield Run(model, domain, method, rate, seed)
+
+    def model_spec(self, model: str) -> dict[str, Any]:
+        """What decides a base model's weights."""
+        return self.models[model].model_dump()
+
+    def data_spec(self, domain: str) -> dict[str, Any]:
+        """What decides a domain's examples."""
+        return {"domain": domain, "version": domains.version(domain), **self.data.model_dump()}
+
+    def run_spec(self, run: Run) -> dict[str, Any]:
+        """What decides a run's weights, beside the hashes of base and data that are known only once these exist."""
+        method = self.methods[run.method]
+        spec = {
+            "model": self.model_spec(run.model),
+            "data": {k: v for k, v in self.data_spec(run.domain).items() if k != "test"},
+            "method": method_spec(method),
+            "learning_rate": run.rate,
+            "seed": run.seed,
+            "training": self.training.model_dump(),
+        }
+        if method.source is not None:
+            spec["source"] = self.run_spec(self.source_of(run))
+        return spec
+
+    def source_of(self, run: Run) -> Run:
+        """The run that a derived run transforms."""
+        source = self.methods[run.method].source
+        assert source is not None
+        return Run(run.model, run.domain, source, run.rate, run.seed)
+
+    def evaluation_spec(self) -> dict[str, Any]:
+        """What decides how a model is evaluated; the benchmarks are named apart."""
+        return {**self.evaluation.model_dump(), "seed": self.data.seed}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, or one transformation of a training."""
+
+    model: str
+    domain: str
+    method: str
+    rate: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """Folder under `results/<study>/runs/`."""
+        return f"{self.model}/{self.domain}/{self.method}/lr={self.rate}/seed={self.seed}"
+
+
+def method_spec(method: methods.Method) -> dict[str, Any]:
+    """A method as JSON: its recipe and all hyper-parameters."""
+    values = {k: str(v) if isinstance(v, float) and v == float("inf") else v for k, v in asdict(method).items()}
+    return {"recipe": method.recipe, **values}
+
+
+def run_id(spec: dict[str, Any], base_sha256: str, data_sha256: str) -> str:
+    """Hash of a run's spec with the hashes of the base's weights and of the training data."""
+    return digest({**spec, "base_sha256": base_sha256, "data_sha256": data_sha256})
+
+
+def load(path: Path) -> Study:
+    """Reads a study.
+
+    Raises:
+        StudyError: it cannot run; one line.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such file; name a study such as config/quickstart.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read ({_one_line(error)}); name a YAML file in UTF-8") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise StudyError(f"{path}: not YAML ({_one_line(error)}); mend the file") from None
+    if not isinstance(content, dict):
+        raise StudyError(f"{path}: a study is a mapping of keys to values; see config/quickstart.yaml")
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(f"{path}: {_first_error(error)}") from None
+
+
+def load_for_snakemake(default: Path, configfiles: list[Path], config: dict[str, Any]) -> Study:
+    """The study of a Snakemake invocation, or exit status 1 after one line on stderr.
+
+    Snakemake merges configuration files and command-line values into one dictionary, in which a default study would leak
+    into a chosen one; so the chosen file alone is read, and what cannot be in it is refused.
+    """
+    try:
+        if len(configfiles) > 1:
+            raise StudyError(f"{configfiles[1]}: one study at a time; give a single --configfile")
+        if config and not configfiles:
+            raise StudyError(f"--config {next(iter(config))}: a study is a file; give --configfile with one")
+        return load(configfiles[0] if configfiles else default)
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "study":
+        return f"{where}: {first['msg']}" if where else first["msg"]
+    if first["type"] == "missing":
+        return f"{where}: is missing; add it (see config/README.md)"
+    if first["type"] == "too_short":
+        return f"{where}: is empty; list at least one"
+    message = _plain(first["msg"]).replace("String should", "should")
+    return f"{where}: {message[0].lower()}{message[1:]}, got {_one_line(repr(first['input']), 60)}"
+
+
+def _one_line(text: object, limit: int = 200) -> str:
+    return re.sub(r"\s+", " ", str(text))[:limit]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose `1e-6` is a number, and which refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.YAMLError(f"the key {key!r} stands twice, line {node.value[index][0].start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a study, for editors; `workflow/schemas/study.schema.json` holds it."""
+    return Study.model_json_schema()
+
+
+def main() -> None:
+    """`python -m tradeoff.study FILE` checks a study; `--schema` prints the schema."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.study", description="Check a study, or print its schema.")
+    parser.add_argument("file", type=Path, nargs="?", default=Path("config/quickstart.yaml"))
+    parser.add_argument("--schema", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.schema:
+        print(json.dumps(schema(), indent=2))
+        return
+    study = load_for_snakemake(arguments.file, [], {})
+    print(f"{arguments.file}: {len(list(study.runs()))} runs")
+
+
+if __name__ == "__main__":
+    main()

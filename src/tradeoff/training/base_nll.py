@@ -1,0 +1,77 @@
+"""The base model's loss on every supervised token of the training set: measured once, for methods that weigh by it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence as ListLike
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from tradeoff.errors import command
+from tradeoff.models import autocast, device, load_base, load_tokenizer, set_threads
+from tradeoff.progress import Progress
+from tradeoff.provenance import write_whole
+from tradeoff.training import batches, tokens
+from tradeoff.training.losses import TokenLosses
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("nll", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+
+
+@torch.inference_mode()
+def token_losses(
+    model: nn.Module,
+    sequences: ListLike[tokens.Sequence],
+    pad_id: int,
+    token_budget: int,
+    precision: str,
+    label: str,
+) -> list[Tensor]:
+    """The nll of each sequence's supervised tokens, nats, float32, one tensor a sequence."""
+    where = device()
+    losses = TokenLosses(model).to(where).eval()
+    found: dict[int, Tensor] = {}
+    progress = Progress(label, len(sequences))
+    for numbers in batches.micro_batches(list(range(len(sequences))), list(sequences), token_budget):
+        batch = batches.collate(numbers, list(sequences), pad_id)
+        with autocast(precision, where.type):
+            nll_T = losses(batch.to(where)).cpu()
+        found.update(zip(numbers, nll_T.split([sequences[n].targets for n in numbers]), strict=True))
+        progress.advance(len(numbers))
+    return [found[n] for n in range(len(sequences))]
+
+
+def read_means(path: Path) -> Tensor:
+    """Mean nll of each sequence, [examples]."""
+    return torch.tensor([sum(nll) / len(nll) for nll in pq.read_table(path)["nll"].to_pylist()])
+
+
+def main() -> None:
+    """`python -m tradeoff.training.base_nll BASE TOKENS OUTPUT`."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.training.base_nll", description=__doc__)
+    parser.add_argument("base", type=Path)
+    parser.add_argument("tokens", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--batch-tokens", type=int, required=True)
+    parser.add_argument("--precision", required=True)
+    arguments = parser.parse_args()
+    set_threads()
+    sequences = tokens.read(arguments.tokens)
+    pad_id = load_tokenizer(arguments.base).pad_token_id
+    nll = token_losses(
+        load_base(arguments.base), sequences, pad_id, arguments.batch_tokens, arguments.precision, "base losses"
+    )
+    rows = {"id": [s.id for s in sequences], "nll": [n.tolist() for n in nll]}
+    write_whole(arguments.output, lambda aside: pq.write_table(pa.table(rows, schema=SCHEMA), aside))
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,256 @@
+"""The shared training loop: every method goes through it, and it knows none by name."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor, nn
+
+from tradeoff.errors import UserError
+from tradeoff.methods import Method, Tokens
+from tradeoff.models import Delta
+from tradeoff.study import Training
+from tradeoff.training import batches
+from tradeoff.training.batches import Batch
+from tradeoff.training.losses import TokenLosses, normalised
+from tradeoff.training.tokens import Sequence
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step did.
+
+    Attributes:
+        step: From 0.
+        loss: Weighted, normalised loss with penalty, nats per supervised token, before the update.
+        nll: Mean nll of the step's supervised tokens, nats.
+        mean_weight: Mean weight of those tokens.
+        gradient_norm: Before clipping.
+        learning_rate: In force at this step.
+        tokens: Tokens read, padding not counted.
+        supervised_tokens: Tokens that were targets.
+    """
+
+    step: int
+    loss: float
+    nll: float
+    mean_weight: float
+    gradient_norm: float
+    learning_rate: float
+    tokens: int
+    supervised_tokens: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished training: the difference to the base, each step, and what it cost."""
+
+    delta: Delta
+    steps: list[Step]
+    cost: dict[str, Any]
+
+
+def train(
+    model: nn.Module,
+    sequences: list[Sequence],
+    method: Method,
+    settings: Training,
+    learning_rate: float,
+    seed: int,
+    pad_id: int,
+    base: dict[str, Tensor],
+    base_nll_E: Tensor | None = None,
+    report: Callable[[Step, int], None] = lambda step, total: None,
+) -> Result:
+    """Fine-tunes a model in place.
+
+    Args:
+        model: The base, float32.
+        sequences: The training examples.
+        method: The hooks.
+        settings: What all methods share.
+        learning_rate: The study's; the method may multiply it.
+        seed: Decides the order of the examples, adapters' initial values and dropout.
+        pad_id: Token id of padding.
+        base: The base's parameters by name, float32.
+        base_nll_E: Mean nll of each sequence under the base, for a method that needs it.
+        report: Called after each step with the number of steps to come.
+
+    Raises:
+        UserError: the loss is not finite; names step and examples.
+    """
+    started = time.perf_counter()
+    set_seed(seed)
+    accelerator = Accelerator(mixed_precision="no" if settings.precision == "float32" else "bf16")
+    losses = TokenLosses(method.prepare(model)).train()
+    trained = [p for p in losses.parameters() if p.requires_grad]
+    peak = learning_rate * method.learning_rate_factor
+    optimizer = torch.optim.AdamW(
+        trained, lr=peak, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=True
+    )
+    losses, optimizer = accelerator.prepare(losses, optimizer)
+    held = {name: tensor.to(accelerator.device) for name, tensor in base.items()} if "base_weights" in method.needs else {}
+    example_weights_E = method.example_weights(base_nll_E) if base_nll_E is not None else None
+    total = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
+    history: list[Step] = []
+    previous: Tokens | None = None
+
+    for number, chosen in enumerate(batches.steps(len(sequences), settings.batch_size, settings.epochs, seed)):
+        # ------------------------------------------------------------------------------------------- one optimizer step
+        mine = batches.share(chosen, accelerator.process_index, accelerator.num_processes) or chosen[:1]
+        parts = batches.micro_batches(mine, sequences, settings.batch_tokens)
+        micro = [batches.collate(part, sequences, pad_id).to(accelerator.device) for part in parts]
+        idle = accelerator.process_index >= len(chosen)  # more processes than examples: take part, count for nothing
+        targets = sum(sequences[n].targets for n in chosen)
+        reference = _reference(method, losses, micro, idle, previous, accelerator)
+        rate = peak * schedule(settings, number, total)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+        loss = torch.zeros((), device=accelerator.device)
+        seen: list[tuple[Tokens, Tensor]] = []
+        for index, batch in enumerate(micro):
+            last = index == len(micro) - 1
+            with nullcontext() if last else accelerator.no_sync(losses):
+                nll_T = losses(batch)
+                tokens = _tokens(nll_T, batch, method, reference)
+                weights_T = _weights(method, tokens, example_weights_E)
+                part = normalised(nll_T, weights_T, targets) * (0.0 if idle else 1.0)
+                loss += part.detach()
+                # Processes average their gradients, and the loss is a sum over them.
+                objective = part * accelerator.num_processes
+                if last and (penalty := method.penalty(model, held)) is not None:
+                    objective = objective + penalty
+                    loss += penalty.detach() / accelerator.num_processes
+                accelerator.backward(objective)
+            seen.append((tokens, weights_T if weights_T is not None else torch.ones_like(tokens.nll_T)))
+        norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        # --------------------------------------------------------------------------------------------------------------
+        step, previous = _record(number, rate, loss, norm, targets, chosen, sequences, [] if idle else seen, accelerator)
+        history.append(step)
+        report(step, total)
+
+    assert history, "no training examples"
+    cost = {
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": _peak_memory(accelerator.device),
+        "device": accelerator.device.type,
+        "threads": torch.get_num_threads(),
+        "processes": accelerator.num_processes,
+    }
+    return Result(method.finish(Delta.between(method_model(losses), base)), history, cost)
+
+
+def method_model(losses: nn.Module) -> nn.Module:
+    """The model inside its wrappers."""
+    inner = losses.module if hasattr(losses, "module") else losses
+    assert isinstance(inner, TokenLosses)
+    return inner.model
+
+
+def schedule(settings: Training, step: int, total: int) -> float:
+    """Factor on the learning rate: linear warm-up to 1, then constant, or down to 0 linearly or along a cosine."""
+    warmup = math.ceil(settings.warmup * total)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    return {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[settings.schedule]
+
+
+def _tokens(nll_T: Tensor, batch: Batch, method: Method, reference: Tokens | None) -> Tokens:
+    tokens = Tokens(nll_T.detach(), batch.sequence_T)
+    if method.scope == "micro_batch" or (reference is None and method.scope != "token"):
+        reference = tokens
+    return Tokens(tokens.nll_T, tokens.sequence_T, reference)
+
+
+def _weights(method: Method, tokens: Tokens, example_weights_E: Tensor | None) -> Tensor | None:
+    """Token weight times example weight, or None where both are 1 by default."""
+    weights_T = method.token_weights(tokens)
+    if example_weights_E is None:
+        return weights_T
+    of_example_T = example_weights_E.to(tokens.nll_T)[tokens.sequence_T]
+    return of_example_T if weights_T is None else weights_T * of_example_T
+
+
+def _reference(
+    method: Method,
+    losses: nn.Module,
+    micro: list[Batch],
+    idle: bool,
+    previous: Tokens | None,
+    accelerator: Accelerator,
+) -> Tokens | None:
+    """The tokens that a method's batch statistics are taken from, or None where the micro-batch at hand is all of them.
+
+    A step that is split over micro-batches or processes is measured ahead, without gradients and with the random state
+    that the pass with gradients will find, so that dropout masks agree.
+    """
+    if method.scope == "previous_step" and previous is not None:
+        return previous
+    if method.scope in ("token", "micro_batch") or (len(micro) == 1 and accelerator.num_processes == 1):
+        return None
+    with torch.no_grad(), torch.random.fork_rng():
+        measured = [Tokens(losses(batch), batch.sequence_T) for batch in micro]
+    return _gathered([] if idle else measured, accelerator)
+
+
+def _gathered(parts: list[Tokens], accelerator: Accelerator) -> Tokens:
+    """All processes' tokens, in the order of their sequences' numbers, so that the split leaves no trace."""
+    rows = [(t.nll_T.cpu(), t.sequence_T.cpu()) for t in parts]
+    if accelerator.num_processes > 1:
+        rows = gather_object(rows)
+    nll_T, sequence_T = (torch.cat(tensors) for tensors in zip(*rows, strict=True))
+    order = sequence_T.argsort(stable=True)
+    return Tokens(nll_T[order].to(accelerator.device), sequence_T[order].to(accelerator.device))
+
+
+def _record(
+    number: int,
+    rate: float,
+    loss: Tensor,
+    norm: Tensor | float,
+    targets: int,
+    chosen: list[int],
+    sequences: list[Sequence],
+    seen: list[tuple[Tokens, Tensor]],
+    accelerator: Accelerator,
+) -> tuple[Step, Tokens]:
+    """Sums up a step over processes; a loss that is not finite stops the run."""
+    tokens = _gathered([t for t, _ in seen], accelerator)
+    weight = sum((w.sum() for _, w in seen), torch.zeros((), device=accelerator.device))
+    loss, weight = accelerator.reduce(loss), accelerator.reduce(weight)
+    if not math.isfinite(loss.item()):
+        names = ", ".join(sequences[n].id for n in chosen)
+        raise UserError(f"step {number}: the loss is {loss.item()}; lower the learning rate or look at examples {names}")
+    step = Step(
+        step=number,
+        loss=loss.item(),
+        nll=tokens.nll_T.mean().item(),
+        mean_weight=weight.item() / targets,
+        gradient_norm=float(norm),
+        learning_rate=rate,
+        tokens=sum(len(sequences[n].ids) for n in chosen),
+        supervised_tokens=targets,
+    )
+    return step, tokens
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

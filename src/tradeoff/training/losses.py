@@ -1,0 +1,66 @@
+"""Per-token losses without the [tokens, vocabulary] logits of a whole batch.
+
+Targets that are not supervised are dropped before the head. The head runs over chunks of the rest, each recomputed in the
+backward pass, so that memory holds one chunk's logits whatever the batch, and a loss may be any function of the losses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tradeoff.training.batches import Batch
+
+CHUNK = 512
+
+
+class TokenLosses(nn.Module):
+    """A causal language model whose forward pass returns the nll of each supervised token.
+
+    The model and its losses are one module, so that whatever wraps the root (DDP, FSDP, autocast) sees every call.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Nats, float32, [supervised tokens], in the order of `Batch.sequence_T`."""
+        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        hidden_BLD = model.get_decoder()(  # type: ignore[operator]
+            input_ids=batch.ids_BL, attention_mask=batch.attention_BL, use_cache=False
+        ).last_hidden_state
+        # Position l predicts token l + 1: the states one to the left of each target.
+        hidden_TD = hidden_BLD[:, :-1][batch.supervised_BL[:, 1:]]
+        targets_T = batch.ids_BL[batch.supervised_BL]
+        head = model.get_output_embeddings()  # type: ignore[operator]
+        return token_nll(hidden_TD, targets_T, head)
+
+
+def token_nll(hidden_TD: Tensor, targets_T: Tensor, head: nn.Module, chunk: int = CHUNK) -> Tensor:
+    """-log softmax(head(hidden))[target] for each token, nats, float32, [T]; exact gradients into `hidden` and `head`.
+
+    Args:
+        hidden_TD: Last hidden states, one for each target.
+        targets_T: Target ids.
+        head: Maps [*, D] to logits [*, V]; its weight may be tied or frozen.
+        chunk: Tokens whose logits exist at once.
+    """
+    parts = []
+    for hidden_CD, targets_C in zip(hidden_TD.split(chunk), targets_T.split(chunk), strict=True):
+        if torch.is_grad_enabled():
+            parts.append(checkpoint(_chunk_nll, hidden_CD, targets_C, head, use_reentrant=False))
+        else:
+            parts.append(_chunk_nll(hidden_CD, targets_C, head))
+    return torch.cat(parts) if parts else hidden_TD.new_zeros(0, dtype=torch.float32)
+
+
+def _chunk_nll(hidden_CD: Tensor, targets_C: Tensor, head: nn.Module) -> Tensor:
+    logits_CV = head(hidden_CD).float()
+    return torch.nn.functional.cross_entropy(logits_CV, targets_C, reduction="none")
+
+
+def normalised(nll_T: Tensor, weights_T: Tensor | None, targets_in_step: int) -> Tensor:
+    """The one normaliser of all methods: sum of weight x nll, over the supervised tokens of the whole optimizer step."""
+    return (nll_T if weights_T is None else weights_T * nll_T).sum() / targets_in_step

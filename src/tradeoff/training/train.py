@@ -1,0 +1,109 @@
+"""Trains one run: spec in, `delta.safetensors`, `steps.parquet` and `card.json` out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tradeoff import data, methods
+from tradeoff.errors import command
+from tradeoff.models import CARD, DELTA, load_base, load_parameters, load_tokenizer, set_threads
+from tradeoff.progress import Progress
+from tradeoff.provenance import read_json, sha256_file, write_json, write_whole
+from tradeoff.study import Training, run_id
+from tradeoff.training import tokens
+from tradeoff.training.base_nll import read_means
+from tradeoff.training.loop import Step, train
+
+STEPS_SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int32(), nullable=False),
+        pa.field("loss", pa.float64(), nullable=False),
+        pa.field("nll", pa.float64(), nullable=False),
+        pa.field("mean_weight", pa.float64(), nullable=False),
+        pa.field("gradient_norm", pa.float64(), nullable=False),
+        pa.field("learning_rate", pa.float64(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("supervised_tokens", pa.int64(), nullable=False),
+    ]
+)
+
+
+def train_run(
+    spec: dict[str, Any], code: str, base: Path, data_folder: Path, encoded: Path, base_nll: Path | None, output: Path
+) -> None:
+    """Trains what a run spec (`Study.run_spec`) describes; the card is written last."""
+    base_card, data_card = read_json(base / CARD), data.read_card(data_folder)
+    method = methods.build(spec["method"])
+    sequences = tokens.read(encoded)
+    parameters = load_parameters(base)
+    label = f"train {output.parts[-3]} {output.parts[-2]} {output.parts[-1]}"
+    total_progress: list[Progress] = []
+
+    def report(step: Step, total: int) -> None:
+        if not total_progress:
+            total_progress.append(Progress(label, total))
+        total_progress[0].advance(note=f"nll {step.nll:.3f}")
+
+    result = train(
+        load_base(base),
+        sequences,
+        method,
+        Training.model_validate(spec["training"]),
+        float(spec["learning_rate"]),
+        spec["seed"],
+        load_tokenizer(base).pad_token_id,
+        parameters,
+        read_means(base_nll) if base_nll else None,
+        report,
+    )
+    result.delta.save(output / DELTA)
+    rows = pa.Table.from_pylist([asdict(step) for step in result.steps], schema=STEPS_SCHEMA)
+    write_whole(output / "steps.parquet", lambda aside: pq.write_table(rows, aside))
+    write_json(
+        output / CARD,
+        {
+            "run_id": run_id(spec, base_card["sha256"], data_card["train_sha256"]),
+            "spec": spec,
+            "base_sha256": base_card["sha256"],
+            "data_sha256": data_card["train_sha256"],
+            "code": code,
+            "delta_sha256": sha256_file(output / DELTA),
+            "training": {
+                "steps": len(result.steps),
+                "tokens": sum(s.tokens for s in result.steps),
+                "supervised_tokens": sum(s.supervised_tokens for s in result.steps),
+                "mean_weight": sum(s.mean_weight for s in result.steps) / len(result.steps),
+                "mean_gradient_norm": sum(s.gradient_norm for s in result.steps) / len(result.steps),
+                "first_nll": result.steps[0].nll,
+                "last_nll": result.steps[-1].nll,
+            },
+            "update": result.delta.statistics(parameters),
+            "cost": result.cost,
+        },
+    )
+
+
+def main() -> None:
+    """`python -m tradeoff.training.train`, see --help."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.training.train", description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="JSON of Study.run_spec")
+    parser.add_argument("--code", required=True, help="digest of the code, for the card")
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--base-nll", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    a = parser.parse_args()
+    set_threads()
+    train_run(a.spec, a.code, a.base, a.data, a.tokens, a.base_nll, a.output)
+
+
+if __name__ == "__main__":
+    command(main)
