@@ -4,19 +4,21 @@ import importlib
 import re
 import socket
 import sys
+from hashlib import sha256
 
 import nltk
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
-from lm_eval.tasks import TaskManager, get_task_dict
+from lm_eval.tasks import TaskManager
 
 from tradeoff.evaluation import TASKS
 from tradeoff.evaluation.tasks import arithmetic_mini, ifeval_mini
 
 SUITES = {"ifeval_mini": (ifeval_mini, "prompt"), "arithmetic_mini": (arithmetic_mini, "question")}
+ITEMS = {module: module.items()["test"].to_list() for module, _ in SUITES.values()}
 METRICS = {
     "ifeval_mini": [
         "prompt_level_strict_acc",
@@ -77,15 +79,16 @@ def test_more_items_than_there_are_is_refused(suite):
         module.items(count=module.MOST_ITEMS + 1)
 
 
-def test_items_stay_the_same():
-    assert ifeval_mini.items(1)["test"][0]["prompt"] == FIRST_PROMPT
-    assert arithmetic_mini.items(1)["test"][0]["question"] == FIRST_QUESTION
+def test_items_stay_the_same_unless_the_version_is_raised():
+    texts = {name: "\n".join(row[question] for row in ITEMS[module]) for name, (module, question) in SUITES.items()}
+    digests = {name: sha256(text.encode()).hexdigest()[:8] for name, text in texts.items()}
+    assert digests == {"ifeval_mini": "fc35b9b3", "arithmetic_mini": "99feedf7"}
 
 
 @pytest.mark.usefixtures("no_network")
 def test_suites_run_through_lm_eval_without_a_network():
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata={"count": 8})
-    tasks = get_task_dict(list(SUITES), manager)
+    tasks = manager.load(list(SUITES))["tasks"]
     assert {name: list(task.aggregation()) for name, task in tasks.items()} == METRICS
     assert {task.config.num_fewshot for task in tasks.values()} == {0}
 
@@ -93,38 +96,28 @@ def test_suites_run_through_lm_eval_without_a_network():
         model=FixedAnswer(), tasks=list(SUITES), task_manager=manager, bootstrap_iters=0, log_samples=True
     )
     for name, metrics in METRICS.items():
-        assert len(out["samples"][name]) == 8
-        assert {"doc", "target", *metrics} <= set(out["samples"][name][0])
+        samples = out["samples"][name]
+        assert len(samples) == 8
+        assert {"doc", "target", *metrics} <= set(samples[0])
         assert all(0 <= out["results"][name][f"{metric},none"] <= 1 for metric in metrics)
         assert out["results"][name]["invalid,none"] == 0
-        assert all(0 < sample["arguments"]["gen_args_0"]["arg_1"]["max_gen_toks"] <= 48 for sample in samples(out, name))
-    asked = samples(out, "arithmetic_mini")[0]["arguments"]["gen_args_0"]["arg_0"]
-    assert asked.startswith(samples(out, "arithmetic_mini")[0]["doc"]["question"])
+        for sample in samples:
+            asked, generation = sample["arguments"][0]
+            assert asked.startswith(sample["doc"][SUITES[name][1]])
+            assert (generation["do_sample"], generation["max_gen_toks"], generation["until"]) == (False, 48, [])
 
 
-def samples(out, name):
-    return out["samples"][name]
-
-
+@settings(deadline=None)  # langdetect loads its profiles at first use
 @given(st.text(), st.integers(0, 63))
 def test_scoring_never_raises(text, index):
     for module, _ in SUITES.values():
         values = module.process_results(ITEMS[module][index], [text])
-        assert all(0 <= float(verdict) <= 1 for value in values.values() for verdict in flat(value))
+        assert all(value in (0, 1) for value in values.values() if not isinstance(value, list))
 
-
-def flat(value):
-    return value if isinstance(value, list) else [value]
-
-
-ITEMS = {module: module.items()["test"].to_list() for module, _ in SUITES.values()}
-FIRST_PROMPT = ITEMS[ifeval_mini][0]["prompt"]
-FIRST_QUESTION = ITEMS[arithmetic_mini][0]["question"]
 
 # ifeval_mini
 
 ARGUMENTS = sorted({name for row in ITEMS[ifeval_mini] for kwargs in row["kwargs"] for name in kwargs})
-NONSENSE = "*No,* -"
 
 
 def verdict(response, *instructions):
@@ -150,7 +143,12 @@ def test_checkers_are_imported_without_a_download(no_network, monkeypatch, capfd
         ("keywords:forbidden_words", {"forbidden_words": ["the"]}, "They sleep.", "The cat."),
         ("keywords:letter_frequency", {"letter": "b", "let_frequency": 3, "let_relation": "at least"}, "Bbb", "bb"),
         ("keywords:letter_frequency", {"letter": "s", "let_frequency": 3, "let_relation": "less than"}, "ss", "Sss"),
-        ("length_constraints:number_words", {"num_words": 3, "relation": "less than"}, "Two words.", "Now three words."),
+        (
+            "length_constraints:number_words",
+            {"num_words": 3, "relation": "less than"},
+            "Two words.",
+            "Now three words.",
+        ),
         ("length_constraints:number_words", {"num_words": 3, "relation": "at least"}, "Now three words.", "Two words."),
         ("change_case:english_lowercase", {}, "the sun is warm and bright today.", "The sun is warm today."),
         ("change_case:english_capital", {}, "THE SUN IS WARM AND BRIGHT TODAY.", "The SUN IS WARM TODAY."),
@@ -230,13 +228,9 @@ def test_prompts_join_one_or_two_instructions_that_do_not_conflict():
     fixes = {constraint.id: set(constraint.fixes.split()) for constraint in ifeval_mini.CONSTRAINTS}
     for first, second in (row["instruction_id_list"] for row in rows if len(row["instruction_id_list"]) == 2):
         assert not fixes[first] & fixes[second]
-        conflicts = ifeval_conflicts()
+        conflicts = sys.modules["lm_eval.tasks.ifeval.instructions_registry"].INSTRUCTION_CONFLICTS
         assert second not in conflicts[first]
         assert first not in conflicts[second]
-
-
-def ifeval_conflicts():
-    return sys.modules["lm_eval.tasks.ifeval.instructions_registry"].INSTRUCTION_CONFLICTS
 
 
 # arithmetic_mini
@@ -270,7 +264,7 @@ def test_the_number_read(response, number):
 
 
 SOLVE = {
-    "buys (?P<b>.*) more. How": lambda a, b: a + b,
+    "and buys .* more. How": lambda a, b: a + b,
     "gives .* of them to a friend": lambda a, b: a - b,
     "How many dollars do .* tickets cost": lambda a, b: a * b,
     "equally among": lambda a, b: a // b,

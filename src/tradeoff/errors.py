@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 
 
 class UserError(ValueError):
@@ -18,3 +19,16 @@ def command(main: Callable[[], None]) -> None:
     except UserError as error:
         print(re.sub(r"\s+", " ", str(error)), file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def logged(log: str) -> Iterator[None]:
+    """Runs a Snakemake script's body with its output in a log; a `UserError` is one line there and on stderr."""
+    with open(log, "w", encoding="utf-8") as file, redirect_stdout(file):
+        try:
+            yield
+        except UserError as error:
+            line = re.sub(r"\s+", " ", str(error))
+            print(line)
+            print(line, file=sys.stderr)
+            sys.exit(1)

@@ -24,6 +24,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
+def run_id(spec: dict[str, Any], base_sha256: str, data_sha256: str) -> str:
+    """Hash of a run's spec with the hashes of the base's weights and of the training data."""
+    return digest({**spec, "base_sha256": base_sha256, "data_sha256": data_sha256})
+
+
 def sha256_file(path: Path) -> str:
     """The sha256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:

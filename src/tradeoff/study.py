@@ -7,7 +7,6 @@ reads a study (Snakefile, schema, documentation) reads it through this file.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import re
 import sys
@@ -19,38 +18,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, model_validator
+from pydantic_core import ArgsKwargs
 
 from tradeoff import domains, evaluation, methods
-from tradeoff.provenance import digest
+from tradeoff.section import Precision, Section, fail, nearest, plain
+from tradeoff.training.settings import Training
 
 BASE = "base"
-
-Precision = Literal["float32", "bfloat16"]
-Schedule = Literal["constant", "linear", "cosine"]
 
 
 class StudyError(ValueError):
     """A study that cannot run; the message is one line with file, key and remedy."""
-
-
-def _fail(message: str) -> PydanticCustomError:
-    return PydanticCustomError("study", "{message}", {"message": message})
-
-
-def _nearest(word: object, choices: list[str]) -> str:
-    match = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.5)
-    return f"did you mean {match[0]!r}?" if match else f"choose from {', '.join(choices)}"
 
 
 def canonical_rate(value: object) -> str:
@@ -75,13 +54,13 @@ def _rate(value: object) -> str:
     try:
         return canonical_rate(value)
     except ValueError as error:
-        raise _fail(str(error)) from None
+        raise fail(str(error)) from None
 
 
 def _one_of(kind: str, choices: list[str]) -> BeforeValidator:
     def check(value: object) -> object:
         if value not in choices:
-            raise _fail(f"unknown {kind} {value!r}; {_nearest(value, choices)}")
+            raise fail(f"unknown {kind} {value!r}; {nearest(value, choices)}")
         return value
 
     return BeforeValidator(check)
@@ -89,43 +68,24 @@ def _one_of(kind: str, choices: list[str]) -> BeforeValidator:
 
 def _method(value: object) -> methods.Method:
     if not isinstance(value, dict) or "recipe" not in value:
-        raise _fail("a method is a mapping with a recipe, such as {recipe: sft}")
+        raise fail("a method is a mapping with a recipe, such as {recipe: sft}")
     parameters = dict(value)
     name = parameters.pop("recipe")
     if name not in methods.names():
-        raise _fail(f"unknown recipe {name!r}; {_nearest(name, methods.names())}")
+        raise fail(f"unknown recipe {name!r}; {nearest(name, methods.names())}")
     cls = methods.recipe(name)
     known = [f.name for f in dataclass_fields(cls)]
     for key in parameters:
         if key not in known:
-            hint = _nearest(key, known) if known else f"{name} has no hyper-parameters"
-            raise _fail(f"unknown key {key!r}; {hint}")
+            hint = nearest(key, known) if known else f"{name} has no hyper-parameters"
+            raise fail(f"unknown key {key!r}; {hint}")
     try:
-        return TypeAdapter(cls).validate_python(parameters, strict=True)
+        return TypeAdapter(cls).validate_python(ArgsKwargs((), parameters), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = first["loc"][0] if first["loc"] else name
         given = "" if first["type"].startswith("missing") else f", got {parameters.get(str(where))!r}"
-        raise _fail(f"{where}: {_plain(first['msg'])}{given}") from None
-
-
-def _plain(message: str) -> str:
-    return message.replace("Input should be", "should be").replace("Field required", "is missing; add it")
-
-
-class Section(BaseModel):
-    """A closed, typed part of a study."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    raise _fail(f"unknown key {key!r}; {_nearest(key, list(cls.model_fields))}")
-        return value
+        raise fail(f"{where}: {plain(first['msg'])}{given}") from None
 
 
 class Model(Section):
@@ -143,7 +103,7 @@ class Model(Section):
     @model_validator(mode="after")
     def _pinned(self) -> Model:
         if self.source.startswith("hub:") and not self.revision:
-            raise _fail("a hub model needs a revision; add revision: <commit hash>")
+            raise fail("a hub model needs a revision; add revision: <commit hash>")
         return self
 
 
@@ -151,22 +111,8 @@ class Data(Section):
     """How much of each domain is drawn."""
 
     train: Annotated[int, Field(ge=1, description="training examples of each domain")]
-    test: Annotated[int, Field(ge=1, description="test items of each domain")]
+    test: Annotated[int, Field(ge=2, description="test items of each domain")]
     seed: Annotated[int, Field(ge=0, description="seed of the draws")] = 0
-
-
-class Training(Section):
-    """The shared training loop; the same for every method."""
-
-    epochs: Annotated[int, Field(ge=1, description="passes over the training examples")]
-    batch_size: Annotated[int, Field(ge=1, description="examples of an optimizer step")]
-    batch_tokens: Annotated[int, Field(ge=1, description="token budget of a micro-batch; bounds memory only")] = 2048
-    max_length: Annotated[int, Field(ge=8, description="longer examples are dropped and counted, tokens")] = 2048
-    schedule: Annotated[Schedule, Field(description="of the learning rate after warm-up")] = "cosine"
-    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps that warm up linearly")] = 0.1
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="AdamW's, towards zero")] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0, description="clip the gradient's norm; .inf never")] = 1.0
-    precision: Annotated[Precision, Field(description="of autocast; master weights are always float32")] = "float32"
 
 
 class Evaluation(Section):
@@ -223,18 +169,20 @@ class Study(Section):
             values = getattr(self, key)
             twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
             if twice is not None:
-                raise _fail(f"{key}: {twice} is listed twice; remove one")
+                raise fail(f"{key}: {twice} is listed twice; remove one")
+        if not any(evaluation.benchmark(name).bounded for name in self.general):
+            raise fail("general: base_text is no score; list another benchmark beside it")
         if BASE in self.methods:
-            raise _fail(f"methods.{BASE}: the name is taken by the base model; choose another")
+            raise fail(f"methods.{BASE}: the name is taken by the base model; choose another")
         for name, method in self.methods.items():
             if method.source is not None:
                 if method.source not in self.methods:
-                    raise _fail(
+                    raise fail(
                         f"methods.{name}.of: there is no method {method.source!r} in this study; "
-                        f"{_nearest(method.source, [m for m in self.methods if m != name])}"
+                        f"{nearest(method.source, [m for m in self.methods if m != name])}"
                     )
                 if self.methods[method.source].source is not None:
-                    raise _fail(f"methods.{name}.of: {method.source!r} is derived itself; name a method that trains")
+                    raise fail(f"methods.{name}.of: {method.source!r} is derived itself; name a method that trains")
         return self
 
     @property
@@ -312,11 +260,6 @@ def method_spec(method: methods.Method) -> dict[str, Any]:
     return {"recipe": method.recipe, **values}
 
 
-def run_id(spec: dict[str, Any], base_sha256: str, data_sha256: str) -> str:
-    """Hash of a run's spec with the hashes of the base's weights and of the training data."""
-    return digest({**spec, "base_sha256": base_sha256, "data_sha256": data_sha256})
-
-
 def load(path: Path) -> Study:
     """Reads a study.
 
@@ -365,7 +308,7 @@ def _first_error(error: ValidationError) -> str:
         return f"{where}: is missing; add it (see config/README.md)"
     if first["type"] == "too_short":
         return f"{where}: is empty; list at least one"
-    message = _plain(first["msg"]).replace("String should", "should")
+    message = plain(first["msg"]).replace("String should", "should")
     return f"{where}: {message[0].lower()}{message[1:]}, got {_one_line(repr(first['input']), 60)}"
 
 

@@ -53,7 +53,7 @@ class MedCalcMini(Domain):
     name = "medcalc_mini"
     version = "1.0"
     metrics = (Metric("accuracy"),)
-    max_new_tokens = 192
+    max_new_tokens = 160
 
     def examples(self, split: Split, count: int, seed: int) -> list[Example]:
         """See `Domain.examples`. The calculators take turns, so a small draw covers all of them evenly."""

@@ -44,7 +44,7 @@ class Evaluator:
         data: Folder that holds each domain's examples.
         texts: File of the base's text.
         store: Folder of kept results.
-        code: Digest of the evaluation's code.
+        code: Digest of each benchmark's code.
         label: Names the model in progress lines.
     """
 
@@ -54,7 +54,7 @@ class Evaluator:
     data: Path
     texts: Path
     store: Path
-    code: str
+    code: dict[str, str]
     label: str
     _model: PreTrainedModel | None = None
     _tokenizer: PreTrainedTokenizerBase | None = None
@@ -82,7 +82,7 @@ class Evaluator:
             "template": self.tokenizer.chat_template,
             "settings": self.settings,
             "device": device().type,
-            "code": self.code,
+            "code": self.code[name],
         }
 
     def _samples(self, name: str) -> list[Sample]:
@@ -93,12 +93,12 @@ class Evaluator:
             return base_text.score(self.model, texts, pad_id, self.settings["precision"], label)
         if name in domains.names():
             domain, examples = domains.get(name), data.read(self.data / name / "test.jsonl")
-            task, chat = domain_task(domain, examples, self.tokenizer), False
+            task: Any = domain_task(domain, examples, self.tokenizer)
+            chat = False
         else:
-            drawn = {"count": self.settings["items"], "seed": self.settings["seed"]}
-            task, chat = {"task": name, "dataset_kwargs": drawn}, self.tokenizer.chat_template is not None
-            domain, examples = None, []
-        rows = run_task(self.model, self.tokenizer, task, self.settings["batch_size"], chat, label)
+            domain, examples, task = None, [], name
+            chat = self.tokenizer.chat_template is not None
+        rows = run_task(self.model, self.tokenizer, task, self.settings, chat, label)
         return [_sample(name, row, domain, examples) for row in rows]
 
     @property
@@ -120,23 +120,23 @@ class Evaluator:
 def run_task(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    task: dict[str, Any],
-    batch_size: int,
+    task: str | dict[str, Any],
+    settings: dict[str, Any],
     chat: bool,
     label: str,
 ) -> list[dict[str, Any]]:
-    """Runs one lm-eval task and returns its logged samples, each with `truncated` added."""
+    """Runs one lm-eval task, by name or inline, and returns its logged samples, each with `truncated` added."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     progress: list[Progress] = []
-    lm = GreedyLM(model, tokenizer, batch_size, lambda done: progress[0].advance(done))
-    manager = TaskManager(include_path=str(TASKS), include_defaults=False)
-    name = task["task"]
-    loaded = manager.load([task])["tasks"]
-    progress.append(Progress(label, len(loaded[name].eval_docs)))
+    lm = GreedyLM(model, tokenizer, settings["batch_size"], lambda done: progress[0].advance(done))
+    drawn = {"count": settings["items"], "seed": settings["seed"]}
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=drawn)
+    ((name, loaded),) = manager.load([task])["tasks"].items()
+    progress.append(Progress(label, len(loaded.eval_docs)))
     results = simple_evaluate(
         lm,
-        tasks=list(loaded.values()),
-        batch_size=batch_size,
+        tasks=[loaded],
+        batch_size=settings["batch_size"],
         apply_chat_template=chat,
         fewshot_as_multiturn=chat,
         task_manager=manager,
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--texts", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--code", required=True)
+    parser.add_argument("--code", type=json.loads, required=True, help="digest of each benchmark's code")
     parser.add_argument("--label", required=True)
     parser.add_argument("--output", type=Path, required=True)
     a = parser.parse_args()

@@ -92,7 +92,7 @@ def greedy(model: PreTrainedModel, prompts: list[list[int]], limit: int, ends: l
             input_ids=ids_BL,
             attention_mask=attention_BL,
             position_ids=position_BL,
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from tradeoff.errors import UserError
 from tradeoff.methods import Method, Tokens
 from tradeoff.models import Delta
-from tradeoff.study import Training
 from tradeoff.training import batches
 from tradeoff.training.batches import Batch
 from tradeoff.training.losses import TokenLosses, normalised
+from tradeoff.training.settings import Training
 from tradeoff.training.tokens import Sequence
 
 BETAS = (0.9, 0.999)

@@ -15,11 +15,11 @@ from tradeoff import data, methods
 from tradeoff.errors import command
 from tradeoff.models import CARD, DELTA, load_base, load_parameters, load_tokenizer, set_threads
 from tradeoff.progress import Progress
-from tradeoff.provenance import read_json, sha256_file, write_json, write_whole
-from tradeoff.study import Training, run_id
+from tradeoff.provenance import read_json, run_id, sha256_file, write_json, write_whole
 from tradeoff.training import tokens
 from tradeoff.training.base_nll import read_means
 from tradeoff.training.loop import Step, train
+from tradeoff.training.settings import Training
 
 STEPS_SCHEMA = pa.schema(
     [

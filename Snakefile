@@ -1,0 +1,30 @@
+# Which method, at which learning rate, gains most on a domain for what it loses in general ability?
+# The default study is config/quickstart.yaml; another one: snakemake --configfile config/label_only.yaml
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    study=f"results/{STUDY.study}",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<study>/tables/scores.parquet",
+        "<study>/tables/samples.parquet",
+        "<study>/tables/tradeoff.parquet",
+        "<study>/figures/pareto.svg",
+        "<study>/summary.txt",
+
+
+onsuccess:
+    shell("cat results/{STUDY.study}/summary.txt")

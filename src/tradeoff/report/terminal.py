@@ -1,0 +1,39 @@
+"""The trade-off as a short table: which run gains what and loses what."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tradeoff.evaluation import benchmark
+from tradeoff.study import BASE, canonical_rate
+
+
+def summary(table: pd.DataFrame, general: list[str]) -> str:
+    """A text table for each model and domain.
+
+    Args:
+        table: `tradeoff.parquet`.
+        general: The general benchmarks, in the study's order.
+    """
+    unbounded = [name for name in general if not benchmark(name).bounded]
+    blocks = []
+    for (model, domain), rows in table.groupby(["model", "domain"], sort=False):
+        head = ["method", "rate", "domain", "gain", "±95%", "general", "change", "±95%"]
+        head += [f"{name} {benchmark(name).metrics[0]}" for name in unbounded] + ["Pareto"]
+        body = [_line(row, unbounded) for _, row in rows.iterrows()]
+        widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+        lines = ["  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+                 for line in [head, *body]]
+        blocks.append("\n".join([f"\n{model} on {domain}: gain and change are against the base, item by item", "",
+                                 *(line.rstrip() for line in lines)]))
+    return "\n".join(blocks) + "\n"
+
+
+def _line(row: pd.Series, unbounded: list[str]) -> list[str]:
+    base = row["method"] == BASE
+    cells = [row["method"], "-" if base else canonical_rate(float(row["learning_rate"]))]
+    for side in ("domain", "general"):
+        cells.append(f"{row[f'{side}_score']:.3f}")
+        cells += ["-", "-"] if base else [f"{row[f'{side}_change']:+.3f}", f"{1.96 * row[f'{side}_change_stderr']:.3f}"]
+    cells += [f"{row[name]:.4f}" for name in unbounded]
+    return [*cells, "*" if row["pareto"] else ""]

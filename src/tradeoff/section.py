@@ -1,0 +1,42 @@
+"""A closed, typed part of a study, and how its mistakes are told."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def fail(message: str) -> PydanticCustomError:
+    """An error whose message is told as it is."""
+    return PydanticCustomError("study", "{message}", {"message": message})
+
+
+def nearest(word: object, choices: list[str]) -> str:
+    """A remedy for a word that is none of the choices."""
+    match = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.5)
+    return f"did you mean {match[0]!r}?" if match else f"choose from {', '.join(choices)}"
+
+
+def plain(message: str) -> str:
+    """Pydantic's message in this project's words."""
+    return message.replace("Input should be", "should be").replace("Field required", "is missing; add it")
+
+
+class Section(BaseModel):
+    """A closed, typed part of a study."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise fail(f"unknown key {key!r}; {nearest(key, list(cls.model_fields))}")
+        return value

@@ -1,0 +1,1 @@
+"""Tables: pure functions from every item's outcome to scores, trade-offs and the Pareto front, in declared schemas."""

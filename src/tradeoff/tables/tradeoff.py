@@ -1,0 +1,117 @@
+"""Scores to the trade-off: what each method at each rate gains on the domain for what it loses in general ability."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tradeoff.evaluation import benchmark
+from tradeoff.study import BASE
+from tradeoff.tables import schemas
+from tradeoff.tables.scores import Array, long, weighted_mean
+
+Z95 = 1.959963984540054
+
+
+def tradeoff(samples: pd.DataFrame, updates: dict[str, dict[str, Any]], general: list[str]) -> pd.DataFrame:
+    """One (model, domain, method, learning rate) a row, in the columns of `schemas.tradeoff(general)`.
+
+    Values are means over seeds. A change is paired: the mean over items of the difference to the base on the same item,
+    with the standard error over items and a 95 % normal interval. The general score is the plain mean of the primary
+    metrics of those general benchmarks whose scores go from 0 to 1.
+
+    Args:
+        samples: In the columns of `schemas.SAMPLES`.
+        updates: For each run_id of a run, its card's "update", "training" and "cost" merged.
+        general: The general benchmarks, in the study's order.
+    """
+    items = long(samples)
+    primary = {name: benchmark(name).metrics[0] for name in items["benchmark"].unique()}
+    items = items[items["metric"] == items["benchmark"].map(primary)]
+    rows = []
+    for model, of_model in items.groupby("model", sort=False):
+        base = of_model[of_model["method"] == BASE]
+        runs = of_model[of_model["method"] != BASE]
+        for domain, of_domain in runs.groupby("domain", sort=False):
+            groups = [((BASE, BASE, None), base)]
+            groups += [(key, run) for key, run in of_domain.groupby(["method", "recipe", "learning_rate"], sort=False)]
+            found = [_row(key, run, base, str(domain), general, updates) for key, run in groups]
+            front = pareto([(row["domain_score"], row["general_score"]) for row in found])
+            rows += [{"model": model, **row, "pareto": on} for row, on in zip(found, front, strict=True)]
+    return pd.DataFrame(rows)[schemas.tradeoff(general).names]
+
+
+def pareto(points: list[tuple[float, float]]) -> list[bool]:
+    """For each point, whether no other is at least as good in both and better in one; higher is better."""
+    return [not any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points) for p in points]
+
+
+def _row(
+    key: tuple[str, str, float | None],
+    run: pd.DataFrame,
+    base: pd.DataFrame,
+    domain: str,
+    general: list[str],
+    updates: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    method, recipe, rate = key
+    run = run[run["benchmark"].isin([domain, *general])]
+    parts = {name: _paired(run, base, name) for name in [domain, *general]}
+    scored = [name for name in general if benchmark(name).bounded]
+    row: dict[str, Any] = {
+        "domain": domain,
+        "method": method,
+        "recipe": recipe,
+        "learning_rate": rate,
+        "seeds": max(1, run["seed"].nunique()),
+        **_side("domain", [parts[domain]]),
+        **_side("general", [parts[name] for name in scored]),
+    }
+    for name in general:
+        part = parts[name]
+        row |= {name: part["score"], f"{name}_change": part["change"], f"{name}_change_stderr": part["change_stderr"]}
+    costs = [updates[run_id] for run_id in run["run_id"].unique() if method != BASE]
+    for column in ("delta_norm", "share_moved", "share_kept_bfloat16", "tokens", "seconds", "peak_memory_bytes"):
+        values = [cost[column] for cost in costs]
+        mean = sum(values) / len(values) if values else None
+        row[column] = round(mean) if mean is not None and column in ("tokens", "peak_memory_bytes") else mean
+    primary_items = run.drop_duplicates(["run_id", "benchmark", "item"])
+    row["n_truncated"] = int(primary_items["truncated"].sum())
+    row["n_invalid"] = int(primary_items["invalid"].sum())
+    return row
+
+
+def _paired(run: pd.DataFrame, base: pd.DataFrame, name: str) -> dict[str, float]:
+    """Score and paired change on one benchmark, over the items that both were asked: all of them, or it is an error."""
+    ours, theirs = (_by_item(side[side["benchmark"] == name]) for side in (run, base))
+    assert ours.index.equals(theirs.index), f"{name}: run and base were asked different items"
+    weights = theirs["weight"].to_numpy(float)
+    values: Array = ours["value"].to_numpy(float)
+    score, stderr = weighted_mean(values, weights)
+    change, change_stderr = weighted_mean(values - theirs["value"].to_numpy(float), weights)
+    return {"score": score, "stderr": stderr, "change": change, "change_stderr": change_stderr}
+
+
+def _by_item(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of each item."""
+    return rows.groupby("item", sort=True)[["value", "weight"]].mean()
+
+
+def _side(side: str, parts: list[dict[str, float]]) -> dict[str, float]:
+    """The plain mean of some benchmarks, whose items are independent of each other's."""
+    count = len(parts)
+    score, change = (float(np.mean([part[what] for part in parts])) for what in ("score", "change"))
+    stderr, change_stderr = (
+        math.sqrt(sum(part[what] ** 2 for part in parts)) / count for what in ("stderr", "change_stderr")
+    )
+    return {
+        f"{side}_score": score,
+        f"{side}_stderr": stderr,
+        f"{side}_change": change,
+        f"{side}_change_stderr": change_stderr,
+        f"{side}_change_low": change - Z95 * change_stderr,
+        f"{side}_change_high": change + Z95 * change_stderr,
+    }

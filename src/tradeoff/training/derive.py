@@ -1,0 +1,49 @@
+"""A run that transforms another's delta, such as averaging: only a card is written, the delta is formed when it is read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tradeoff import methods
+from tradeoff.errors import command
+from tradeoff.models import CARD, load_delta, load_parameters
+from tradeoff.provenance import read_json, run_id, write_json
+
+
+def derive(spec: dict[str, Any], code: str, base: Path, source: Path, output: Path) -> None:
+    """Writes the card of the run that a spec with a `source` describes; training and its cost are the source's."""
+    card = read_json(source / CARD)
+    assert card["spec"] == spec["source"], f"{source}: not the run that {output} is derived from"
+    delta = methods.build(spec["method"]).finish(load_delta(source))
+    write_json(
+        output / CARD,
+        {
+            **{key: card[key] for key in ("base_sha256", "data_sha256", "training", "cost")},
+            "run_id": run_id(spec, card["base_sha256"], card["data_sha256"]),
+            "spec": spec,
+            "code": code,
+            "derived_from": os.path.relpath(source, output),
+            "source_delta_sha256": card["delta_sha256"],
+            "update": delta.statistics(load_parameters(base)),
+        },
+    )
+
+
+def main() -> None:
+    """`python -m tradeoff.training.derive`, see --help."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.training.derive", description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="JSON of Study.run_spec")
+    parser.add_argument("--code", required=True, help="digest of the code, for the card")
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    a = parser.parse_args()
+    derive(a.spec, a.code, a.base, a.source, a.output)
+
+
+if __name__ == "__main__":
+    command(main)
