@@ -1,7 +1,7 @@
 """Base models by name and revision, a result as base + delta, and the one place for device and precision.
 
-Why a delta: at a learning rate of 1e-6 most updates are smaller than half a bfloat16 step of the weight that they change,
-so a model saved in bfloat16 has lost them, while the difference itself keeps them at half the size of a float32
+Why a delta: at a learning rate of 1e-6 most updates are smaller than half a bfloat16 step of the weight that they
+change, so a model saved in bfloat16 has lost them, while the difference itself keeps them at half the size of a float32
 checkpoint. Differences are formed, stored and applied here and nowhere else, always added in float32.
 """
 
@@ -47,7 +47,7 @@ def set_threads() -> None:
         torch.set_num_threads(int(threads))
 
 
-# --- base models --------------------------------------------------------------------------------------------------------
+# --- base models ----------------------------------------------------------------------------------------------------
 
 
 def import_base(source: str, revision: str | None, folder: Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
         model, tokenizer = _pretrained(source, file.parent, gguf_file=file.name, dtype=torch.float32)
         origin = sha256_file(file)
         model.config.__dict__.pop("quantization_config", None)
-        model.hf_quantizer = None  # type: ignore[assignment]
+        model.hf_quantizer = None
     elif kind == "folder":
         model, tokenizer = _pretrained(source, Path(place), dtype="auto")
         origin = _folder_sha256(Path(place))
@@ -91,7 +91,10 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
 
 def load_base(folder: Path) -> PreTrainedModel:
     """A base model in float32 on the CPU, in evaluation mode."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    # Else the padding token's embedding gets no gradient, and padding is often the end token: lengths mask padding.
+    model.get_input_embeddings().padding_idx = None
+    return model
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -121,7 +124,9 @@ def _pretrained(source: str, place: Path | str, **kwargs: Any) -> tuple[PreTrain
         model = AutoModelForCausalLM.from_pretrained(place, use_safetensors=None, **kwargs)
         return model, AutoTokenizer.from_pretrained(place, **tokenizer_kwargs)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{source}: cannot be loaded ({error}); check the source, the revision and the network") from None
+        raise UserError(
+            f"{source}: cannot be loaded ({error}); check the source, the revision and the network"
+        ) from None
 
 
 def _package_file(place: str) -> Path:
@@ -141,7 +146,7 @@ def _folder_sha256(folder: Path) -> str:
     return ",".join(sha256_file(file) for file in files)
 
 
-# --- results ------------------------------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -24,7 +25,9 @@ def nearest(word: object, choices: list[str]) -> str:
 
 def plain(message: str) -> str:
     """Pydantic's message in this project's words."""
-    return message.replace("Input should be", "should be").replace("Field required", "is missing; add it")
+    message = message.replace("Input should be", "should be").replace("Field required", "is missing; add it")
+    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", message)
+    return message.replace("a valid list", "a list").replace("a valid string", "text in quotes")
 
 
 class Section(BaseModel):

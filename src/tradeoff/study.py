@@ -10,22 +10,25 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, model_validator
-from pydantic_core import ArgsKwargs
+from pydantic import BeforeValidator, Field, InstanceOf, TypeAdapter, ValidationError, WithJsonSchema, model_validator
 
 from tradeoff import domains, evaluation, methods
 from tradeoff.section import Precision, Section, fail, nearest, plain
 from tradeoff.training.settings import Training
 
 BASE = "base"
+MOST_SEED = 2**31 - 1  # what numpy and the tables hold
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+SOURCE = r"^(package|hub|folder):.+$"
+COMMIT = r"[0-9a-f]{40}"
 
 
 class StudyError(ValueError):
@@ -80,12 +83,14 @@ def _method(value: object) -> methods.Method:
             hint = nearest(key, known) if known else f"{name} has no hyper-parameters"
             raise fail(f"unknown key {key!r}; {hint}")
     try:
-        return TypeAdapter(cls).validate_python(ArgsKwargs((), parameters), strict=True)
+        return TypeAdapter(cls).validate_json(json.dumps(parameters, default=str, skipkeys=True), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = first["loc"][0] if first["loc"] else name
-        given = "" if first["type"].startswith("missing") else f", got {parameters.get(str(where))!r}"
-        raise fail(f"{where}: {plain(first['msg'])}{given}") from None
+        where = (error.errors()[0]["loc"] or (name,))[0]
+        # A value of several types fails at each: all that it may be is the remedy.
+        allowed = [plain(e["msg"]).removeprefix("should be ") for e in error.errors() if e["loc"][:1] in ((where,), ())]
+        if where not in parameters:
+            raise fail(f"{where}: {allowed[0]}") from None
+        raise fail(f"{where}: should be {' or '.join(allowed)}, got {parameters[str(where)]!r}") from None
 
 
 class Model(Section):
@@ -94,16 +99,19 @@ class Model(Section):
     source: Annotated[
         str,
         Field(
-            pattern=r"^(package|hub|folder):.+$",
+            pattern=SOURCE,
             description="package:<python package>/<file>.gguf, hub:<owner>/<name>, or folder:<path>",
         ),
     ]
-    revision: Annotated[str | None, Field(description="commit of a hub model; a hub model needs one")] = None
+    revision: Annotated[str | None, Field(description="commit of a hub model, which needs one: 40 hex digits")] = None
 
     @model_validator(mode="after")
     def _pinned(self) -> Model:
-        if self.source.startswith("hub:") and not self.revision:
-            raise fail("a hub model needs a revision; add revision: <commit hash>")
+        if self.source.startswith("hub:") and not re.fullmatch(COMMIT, self.revision or ""):
+            raise fail(
+                "a hub model is read at one commit, since a branch moves; "
+                f"add revision: <40 hex digits of the commit>, got {self.revision!r}"
+            )
         return self
 
 
@@ -112,7 +120,7 @@ class Data(Section):
 
     train: Annotated[int, Field(ge=1, description="training examples of each domain")]
     test: Annotated[int, Field(ge=2, description="test items of each domain")]
-    seed: Annotated[int, Field(ge=0, description="seed of the draws")] = 0
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED, description="seed of the draws")] = 0
 
 
 class Evaluation(Section):
@@ -123,10 +131,10 @@ class Evaluation(Section):
     precision: Annotated[Precision, Field(description="of the evaluation's forward passes")] = "float32"
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-Rate = Annotated[str, BeforeValidator(_rate), WithJsonSchema({"type": ["string", "number"]})]
+Name = Annotated[str, Field(pattern=NAME)]
+Rate = Annotated[str, BeforeValidator(_rate), WithJsonSchema({"type": ["string", "number"], "exclusiveMinimum": 0})]
 MethodEntry = Annotated[
-    methods.Method,
+    InstanceOf[methods.Method],
     BeforeValidator(_method),
     WithJsonSchema(
         {
@@ -157,7 +165,7 @@ class Study(Section):
     domains: Annotated[list[DomainName], Field(min_length=1)]
     methods: Annotated[dict[Name, MethodEntry], Field(min_length=1)]
     learning_rates: Annotated[list[Rate], Field(min_length=1, description="every method runs at every rate")]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=MOST_SEED)]], Field(min_length=1)]
     general: Annotated[list[BenchmarkName], Field(min_length=1, description="benchmarks of general ability")]
     data: Data
     training: Training
@@ -177,10 +185,8 @@ class Study(Section):
         for name, method in self.methods.items():
             if method.source is not None:
                 if method.source not in self.methods:
-                    raise fail(
-                        f"methods.{name}.of: there is no method {method.source!r} in this study; "
-                        f"{nearest(method.source, [m for m in self.methods if m != name])}"
-                    )
+                    remedy = nearest(method.source, self.trained_methods) if self.trained_methods else "add it"
+                    raise fail(f"methods.{name}.of: there is no method {method.source!r} in this study; {remedy}")
                 if self.methods[method.source].source is not None:
                     raise fail(f"methods.{name}.of: {method.source!r} is derived itself; name a method that trains")
         return self
@@ -221,7 +227,7 @@ class Study(Section):
             "method": method_spec(method),
             "learning_rate": run.rate,
             "seed": run.seed,
-            "training": self.training.model_dump(),
+            "training": _finite(self.training.model_dump()),
         }
         if method.source is not None:
             spec["source"] = self.run_spec(self.source_of(run))
@@ -256,8 +262,7 @@ class Run:
 
 def method_spec(method: methods.Method) -> dict[str, Any]:
     """A method as JSON: its recipe and all hyper-parameters."""
-    values = {k: str(v) if isinstance(v, float) and v == float("inf") else v for k, v in asdict(method).items()}
-    return {"recipe": method.recipe, **values}
+    return {"recipe": method.recipe, **_finite(asdict(method))}
 
 
 def load(path: Path) -> Study:
@@ -279,20 +284,27 @@ def load(path: Path) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError(f"{path}: {_first_error(error)}") from None
+        raise StudyError(_one_line(f"{path}: {_first_error(error)}", 1000)) from None
 
 
-def load_for_snakemake(default: Path, configfiles: list[Path], config: dict[str, Any]) -> Study:
+def load_for_snakemake(default: Path, configfiles: list[Path], config: Mapping[str, object]) -> Study:
     """The study of a Snakemake invocation, or exit status 1 after one line on stderr.
 
-    Snakemake merges configuration files and command-line values into one dictionary, in which a default study would leak
-    into a chosen one; so the chosen file alone is read, and what cannot be in it is refused.
+    Snakemake merges configuration files and command-line values into one dictionary, in which a default study would
+    leak into a chosen one; so the chosen file alone is read, and what cannot be in it is refused.
+
+    Args:
+        default: Read when no file is chosen.
+        configfiles: Of `--configfile`.
+        config: Of `--config`.
     """
     try:
         if len(configfiles) > 1:
             raise StudyError(f"{configfiles[1]}: one study at a time; give a single --configfile")
-        if config and not configfiles:
-            raise StudyError(f"--config {next(iter(config))}: a study is a file; give --configfile with one")
+        if config:
+            raise StudyError(
+                f"--config {next(iter(config))}: a study is a file; edit one and give it as --configfile"
+            )
         return load(configfiles[0] if configfiles else default)
     except StudyError as error:
         print(error, file=sys.stderr)
@@ -301,15 +313,27 @@ def load_for_snakemake(default: Path, configfiles: list[Path], config: dict[str,
 
 def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    is_key = first["loc"][-1:] == ("[key]",)
+    where = ".".join(map(str, first["loc"][:-2] if is_key else first["loc"]))
     if first["type"] == "study":
         return f"{where}: {first['msg']}" if where else first["msg"]
     if first["type"] == "missing":
         return f"{where}: is missing; add it (see config/README.md)"
     if first["type"] == "too_short":
         return f"{where}: is empty; list at least one"
-    message = plain(first["msg"]).replace("String should", "should")
-    return f"{where}: {message[0].lower()}{message[1:]}, got {_one_line(repr(first['input']), 60)}"
+    message = _PATTERNS[first["ctx"]["pattern"]] if first["type"] == "string_pattern_mismatch" else plain(first["msg"])
+    return f"{where}: {'a name ' if is_key else ''}{message}, got {_one_line(repr(first['input']), 60)}"
+
+
+_PATTERNS = {
+    NAME: "should be at most 64 lower-case letters, digits, dots, dashes and underscores, first a letter or digit",
+    SOURCE: "should be package:<python package>/<file>.gguf, hub:<owner>/<name> or folder:<path>",
+}
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Infinity, which JSON lacks, as "inf"."""
+    return {key: str(value) if value == float("inf") else value for key, value in values.items()}
 
 
 def _one_line(text: object, limit: int = 200) -> str:
@@ -320,7 +344,7 @@ class _Loader(yaml.SafeLoader):
     """YAML whose `1e-6` is a number, and which refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for index, key in enumerate(keys):
             if key in keys[:index]:
                 raise yaml.YAMLError(f"the key {key!r} stands twice, line {node.value[index][0].start_mark.line + 1}")
@@ -334,7 +358,10 @@ _Loader.add_implicit_resolver(
 
 def schema() -> dict[str, Any]:
     """JSON schema of a study, for editors; `workflow/schemas/study.schema.json` holds it."""
-    return Study.model_json_schema()
+    described = Study.model_json_schema()
+    for key in ("models", "methods"):
+        described["properties"][key]["additionalProperties"] = False
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
 
 
 def main() -> None:

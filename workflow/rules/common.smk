@@ -23,7 +23,7 @@ from tradeoff.study import BASE, Run, load_for_snakemake, method_spec
 STUDY = load_for_snakemake(
     Path(workflow.basedir) / "config/quickstart.yaml",
     [Path(file) for file in workflow.configfiles],
-    config,
+    workflow.config_settings.config,
 )
 RUN = "<study>/runs/{model}/{domain}/{method}/lr={rate}/seed={seed}"
 

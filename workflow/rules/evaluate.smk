@@ -1,5 +1,5 @@
-# One job a model, on all its benchmarks: starting and loading cost more than a small benchmark. What a benchmark's outcome
-# depends on is the key of a store, so that one more benchmark costs that benchmark alone.
+# One job a model, on all its benchmarks: starting and loading cost more than a small benchmark. What a benchmark's
+# outcome depends on is the key of a store, so that one more benchmark costs that benchmark alone.
 
 
 rule sample_base_text:
@@ -12,12 +12,12 @@ rule sample_base_text:
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        items=STUDY.evaluation.items,
+        texts=STUDY.evaluation.items,
         precision=STUDY.evaluation.precision,
         seed=STUDY.data.seed,
         code=code_digest(["tradeoff.evaluation.base_text"]),
     shell:
-        "python -m tradeoff.evaluation.base_text $(dirname {input.base}) {output} --items {params.items} "
+        "python -m tradeoff.evaluation.base_text $(dirname {input.base}) {output} --items {params.texts} "
         "--precision {params.precision} --seed {params.seed} 2>&1 | tee {log}"
 
 
@@ -38,7 +38,7 @@ rule evaluate_base:
         code=evaluation_code([*STUDY.domains, *STUDY.general]),
     shell:
         "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --texts {input.texts} "
-        "--data <study>/data --store <study>/evaluations --settings {params.settings:q} "
+        "--data results/{STUDY.study}/data --store results/{STUDY.study}/evaluations --settings {params.settings:q} "
         "--benchmarks {params.benchmarks} --code {params.code:q} --label {wildcards.model} --output {output} "
         "2>&1 | tee {log}"
 
@@ -61,6 +61,6 @@ rule evaluate:
         code=lambda wildcards: evaluation_code([wildcards.domain, *STUDY.general]),
     shell:
         "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --run $(dirname {input.run}) "
-        "--texts {input.texts} --data <study>/data --store <study>/evaluations --settings {params.settings:q} "
-        "--benchmarks {params.benchmarks} --code {params.code:q} "
+        "--texts {input.texts} --data results/{STUDY.study}/data --store results/{STUDY.study}/evaluations "
+        "--settings {params.settings:q} --benchmarks {params.benchmarks} --code {params.code:q} "
         "--label '{wildcards.method} {wildcards.rate} {wildcards.seed}' --output {output} 2>&1 | tee {log}"

@@ -16,9 +16,9 @@ rule plot:
         rates=", ".join(STUDY.learning_rates),
         train=STUDY.data.train,
         test=STUDY.data.test,
-        items=STUDY.evaluation.items,
+        general_items=STUDY.evaluation.items,
         epochs=STUDY.training.epochs,
-        seeds=len(STUDY.seeds),
+        number_of_seeds=len(STUDY.seeds),
         code=code_digest(["tradeoff.report.figures"]),
     script:
         "../scripts/plot.py"

@@ -1,5 +1,5 @@
-# One job a run. The base's weights are large, so their card stands for them: small inputs are compared by content, and a
-# touch retrains nothing.
+# One job a run. The base's weights are large, so their card stands for them: small inputs are compared by content, and
+# a touch retrains nothing.
 
 
 def base_losses(wildcards):
@@ -19,10 +19,10 @@ rule train:
         steps=f"{RUN}/steps.parquet",
     log:
         RUN.replace("/runs/", "/logs/train/") + ".log",
-    conda:
-        "../../envs/tradeoff.yaml"
     wildcard_constraints:
         method=either(STUDY.trained_methods),
+    conda:
+        "../../envs/tradeoff.yaml"
     params:
         spec=run_spec,
         code=lambda wildcards: code_digest(["tradeoff.training.train", recipe_module(wildcards.method)]),
@@ -41,13 +41,14 @@ rule derive:
         f"{RUN}/card.json",
     log:
         RUN.replace("/runs/", "/logs/derive/") + ".log",
-    conda:
-        "../../envs/tradeoff.yaml"
     wildcard_constraints:
         method=either(STUDY.derived_methods),
+    conda:
+        "../../envs/tradeoff.yaml"
     params:
         spec=run_spec,
         code=lambda wildcards: code_digest(["tradeoff.training.derive", recipe_module(wildcards.method)]),
     shell:
         "python -m tradeoff.training.derive --spec {params.spec:q} --code {params.code} "
-        "--base $(dirname {input.base}) --source $(dirname {input.source}) --output $(dirname {output}) 2>&1 | tee {log}"
+        "--base $(dirname {input.base}) --source $(dirname {input.source}) --output $(dirname {output}) "
+        "2>&1 | tee {log}"

@@ -27,6 +27,4 @@ with logged(snakemake.log[0]):
     general = list(snakemake.params.general)
     schemas.write(Path(snakemake.output.samples), samples, schemas.SAMPLES)
     schemas.write(Path(snakemake.output.scores), scores(samples), schemas.SCORES)
-    schemas.write(
-        Path(snakemake.output.tradeoff), tradeoff(samples, updates, general), schemas.tradeoff(general)
-    )
+    schemas.write(Path(snakemake.output.tradeoff), tradeoff(samples, updates, general), schemas.tradeoff(general))

@@ -30,16 +30,12 @@ from medcalc.cha2ds2_vasc_score import generate_cha2ds2_vasc_explanation
 from medcalc.compute_fena import compute_fena_explanation
 from medcalc.conception_date import add_2_weeks_explanation
 from medcalc.curb_65 import curb_65_explanation
-from medcalc.delta_gap import compute_delta_gap_explanation
 from medcalc.estimated_due_date import add_40_weeks_explanation
-from medcalc.glasgow_coma_score import compute_glasgow_coma_score_explanation
 from medcalc.has_bled_score import compute_has_bled_score_explanation
 from medcalc.homa_ir import compute_homa_ir_explanation
-from medcalc.ideal_body_weight import ibw_explanation
 from medcalc.ldl_calculated import compute_ldl_explanation
 from medcalc.maintenance_fluid_calc import maintenance_fluid_explanation
 from medcalc.mean_arterial_pressure import mean_arterial_pressure_explanation
-from medcalc.qt_calculator_bazett import bazett_calculator_explanation
 from medcalc.qt_calculator_rautaharju import rautaharju_calculator_explanation
 from medcalc.sch import compute_sodium_correction_hyperglycemia_explanation
 
@@ -53,7 +49,7 @@ class MedCalcMini(Domain):
     name = "medcalc_mini"
     version = "1.0"
     metrics = (Metric("accuracy"),)
-    max_new_tokens = 160
+    max_new_tokens = 144
 
     def examples(self, split: Split, count: int, seed: int) -> list[Example]:
         """See `Domain.examples`. The calculators take turns, so a small draw covers all of them evenly."""
@@ -203,17 +199,6 @@ _CALCULATORS = (
         ),
     ),
     _Calculator(
-        name="Delta gap",
-        explain=compute_delta_gap_explanation,
-        asks="delta gap in mEq/L",
-        kind="decimal",
-        inputs=(
-            _SODIUM_FOR_GAP,
-            _CHLORIDE,
-            _Quantity("bicarbonate", "bicarbonate", 8, 18, "mEq/L"),
-        ),
-    ),
-    _Calculator(
         name="Body mass index",
         explain=bmi_calculator_explanation,
         asks="BMI in kg/m^2",
@@ -261,44 +246,6 @@ _CALCULATORS = (
         sexes=("Female",),
     ),
     _Calculator(
-        name="Glasgow coma score",
-        explain=compute_glasgow_coma_score_explanation,
-        asks="Glasgow coma score",
-        kind="integer",
-        inputs=(
-            _Choice(
-                "best_eye_response",
-                (
-                    "eyes open spontaneously",
-                    "eye opening to verbal command",
-                    "eye opening to pain",
-                    "no eye opening",
-                ),
-            ),
-            _Choice(
-                "best_verbal_response",
-                (
-                    "oriented",
-                    "confused",
-                    "inappropriate words",
-                    "incomprehensible sounds",
-                    "no verbal response",
-                ),
-            ),
-            _Choice(
-                "best_motor_response",
-                (
-                    "obeys commands",
-                    "localizes pain",
-                    "withdrawal from pain",
-                    "flexion to pain",
-                    "extension to pain",
-                    "no motor response",
-                ),
-            ),
-        ),
-    ),
-    _Calculator(
         name="Fractional excretion of sodium",
         explain=compute_fena_explanation,
         asks="fractional excretion of sodium (FENa) in %",
@@ -316,14 +263,6 @@ _CALCULATORS = (
         asks="HOMA-IR",
         kind="decimal",
         inputs=(_Quantity("insulin", "insulin", 3, 40, "µIU/mL"), _GLUCOSE),
-    ),
-    _Calculator(
-        name="Ideal body weight",
-        explain=ibw_explanation,
-        asks="ideal body weight in kg",
-        kind="decimal",
-        inputs=(_Quantity("height", "height", 58, 78, "in", 1),),
-        patient=("sex",),
     ),
     _Calculator(
         name="CHA2DS2-VASc",
@@ -387,13 +326,6 @@ _CALCULATORS = (
             _Finding("labile_inr", "labile INR"),
         ),
         patient=("age",),
-    ),
-    _Calculator(
-        name="QTc (Bazett)",
-        explain=bazett_calculator_explanation,
-        asks="corrected QT interval by the Bazett formula in msec",
-        kind="decimal",
-        inputs=(_HEART_RATE, _QT),
     ),
     _Calculator(
         name="QTc (Rautaharju)",

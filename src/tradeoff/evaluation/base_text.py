@@ -1,7 +1,8 @@
 """Text sampled once from the base model on fixed general prompts: a continuous, low-noise measure of forgetting.
 
-A model's code length on it is its mean nll in nats per token. Since the text is drawn from the base itself, at temperature
-1 from the whole vocabulary, the code length minus the base's own is an unbiased estimate of KL(base || model) per token.
+A model's code length on it is its mean nll in nats per token. Since the text is drawn from the base itself, at
+temperature 1 from the whole vocabulary, the code length minus the base's own is an unbiased estimate of
+KL(base || model) per token.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def sample(
     pad_id = tokenizer.pad_token_id
     ids_BL = torch.tensor([[pad_id] * (longest - len(h)) + h for h in heads], device=model.device)
     attention_BL = torch.tensor([[0] * (longest - len(h)) + [1] * len(h) for h in heads], device=model.device)
-    written_BL = model.generate(  # type: ignore[operator]
+    written_BL = model.generate(
         input_ids=ids_BL,
         attention_mask=attention_BL,
         max_new_tokens=NEW_TOKENS,
@@ -156,7 +157,9 @@ def read(path: Path) -> list[Text]:
 
 def main() -> None:
     """`python -m tradeoff.evaluation.base_text BASE OUTPUT`."""
-    parser = argparse.ArgumentParser(prog="python -m tradeoff.evaluation.base_text", description="Sample the base's text.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tradeoff.evaluation.base_text", description="Sample the base's text."
+    )
     parser.add_argument("base", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--items", type=int, required=True)

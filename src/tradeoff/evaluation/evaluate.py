@@ -1,8 +1,8 @@
 """Evaluates one model (the base, or base + delta) on a list of benchmarks and writes every item of them.
 
-Results are kept in a store by a key that holds all that decides them (weights, task version, items, template, settings,
-precision, kind of device and code), so that one more benchmark costs that benchmark alone, and nothing else ever answers
-for a model.
+Results are kept in a store by a key that holds all that decides them (weights, task version, items, template,
+settings, precision, kind of device and code), so that one more benchmark costs that benchmark alone, and nothing else
+ever answers for a model.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Evaluator:
         """The model, loaded once."""
         if self._model is None:
             model = load_result(self.base, self.run)
-            self._model = model.to(device(), DTYPES[self.settings["precision"]]).eval()  # type: ignore[arg-type]
+            self._model = model.to(device(), DTYPES[self.settings["precision"]]).eval()
         return self._model
 
     @property

@@ -1,8 +1,9 @@
-"""The model object that lm-eval drives: prompts by the same road as in training, greedy generation, truncation noted."""
+"""The model object that lm-eval drives: prompts as in training, greedy generation, truncation noted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -73,16 +74,25 @@ class GreedyLM(HFLM):
 
 
 @torch.inference_mode()
-def greedy(model: PreTrainedModel, prompts: list[list[int]], limit: int, ends: list[int], pad_id: int) -> list[list[int]]:
+def greedy(
+    model: PreTrainedModel, prompts: list[list[int]], limit: int, ends: list[int], pad_id: int
+) -> list[list[int]]:
     """The most likely continuation of each prompt, token by token, up to an end token (included) or `limit` tokens.
 
     Rows that have ended leave the batch once half of them have, so that no time goes into padding.
     """
-    longest = max(map(len, prompts))
-    ids_BL = torch.tensor([[pad_id] * (longest - len(p)) + p for p in prompts], device=model.device)
-    attention_BL = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    position_BL = (attention_BL.cumsum(-1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
+    shared = commonprefix([prompt[:-1] for prompt in prompts])  # a template's opening, read once
+    if shared:
+        model(input_ids=torch.tensor([shared], device=model.device), cache=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(len(prompts))
+    tails = [prompt[len(shared) :] for prompt in prompts]
+    longest = max(map(len, tails))
+    ids_BL = torch.tensor([[pad_id] * (longest - len(t)) + t for t in tails], device=model.device)
+    attention_BL = torch.tensor(
+        [[1] * len(shared) + [0] * (longest - len(t)) + [1] * len(t) for t in tails], device=model.device
+    )
+    position_BL = (attention_BL.cumsum(-1) - 1)[:, len(shared) :].clamp(min=0)
     end_E = torch.tensor(ends, device=model.device)
     written: list[list[int]] = [[] for _ in prompts]
     rows = list(range(len(prompts)))

@@ -59,7 +59,5 @@ class Sample:
 
 def table(samples: Iterable[Sample]) -> pa.Table:
     """Samples as an Arrow table of the declared schema."""
-    rows = [
-        {**asdict(s), "values": sorted(s.values.items()), "weights": sorted(s.weights.items())} for s in samples
-    ]
+    rows = [{**asdict(s), "values": sorted(s.values.items()), "weights": sorted(s.weights.items())} for s in samples]
     return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -13,6 +13,8 @@ import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import TypeAdapter
+
 # A study is read by every Snakemake job, so this package must import without torch: hooks use methods of the tensors.
 if TYPE_CHECKING:
     import torch
@@ -114,6 +116,6 @@ def recipe(name: str) -> type[Method]:
 
 
 def build(spec: dict[str, Any]) -> Method:
-    """A method from its validated spec `{"recipe": ..., hyper-parameters}`."""
+    """A method from its validated spec `{"recipe": ..., hyper-parameters}`, in which infinity is "inf"."""
     parameters = dict(spec)
-    return recipe(parameters.pop("recipe"))(**parameters)
+    return TypeAdapter(recipe(parameters.pop("recipe"))).validate_python(parameters)

@@ -45,7 +45,7 @@ class TALR(Method):
     def token_weights(self, tokens: Tokens) -> Tensor:
         """max(exp(-nll / tau), floor), [T]."""
         if self.scope == "token":
-            return self._weights(tokens.nll_T, self.tau)
+            return self._weights(tokens.nll_T, float(self.tau))
         assert tokens.reference is not None
         tau = self._tau(tokens.reference)
         weights_T = self._weights(tokens.nll_T, tau)

@@ -22,10 +22,19 @@ def summary(table: pd.DataFrame, general: list[str]) -> str:
         head += [f"{name} {benchmark(name).metrics[0]}" for name in unbounded] + ["Pareto"]
         body = [_line(row, unbounded) for _, row in rows.iterrows()]
         widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-        lines = ["  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-                 for line in [head, *body]]
-        blocks.append("\n".join([f"\n{model} on {domain}: gain and change are against the base, item by item", "",
-                                 *(line.rstrip() for line in lines)]))
+        lines = [
+            "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+            for line in [head, *body]
+        ]
+        blocks.append(
+            "\n".join(
+                [
+                    f"\n{model} on {domain}: gain and change are against the base, item by item",
+                    "",
+                    *(line.rstrip() for line in lines),
+                ]
+            )
+        )
     return "\n".join(blocks) + "\n"
 
 

@@ -96,7 +96,9 @@ def write(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
         ValueError: a column is missing or unknown, a required value is null, or a number is not finite.
     """
     if set(frame.columns) != set(schema.names):
-        raise ValueError(f"{path.name}: columns differ from the schema: {sorted(set(frame.columns) ^ set(schema.names))}")
+        raise ValueError(
+            f"{path.name}: columns differ from the schema: {sorted(set(frame.columns) ^ set(schema.names))}"
+        )
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     for field in schema:
         column = table[field.name]

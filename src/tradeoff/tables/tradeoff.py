@@ -36,7 +36,7 @@ def tradeoff(samples: pd.DataFrame, updates: dict[str, dict[str, Any]], general:
         base = of_model[of_model["method"] == BASE]
         runs = of_model[of_model["method"] != BASE]
         for domain, of_domain in runs.groupby("domain", sort=False):
-            groups = [((BASE, BASE, None), base)]
+            groups: list[tuple[Any, pd.DataFrame]] = [((BASE, BASE, None), base)]
             groups += [(key, run) for key, run in of_domain.groupby(["method", "recipe", "learning_rate"], sort=False)]
             found = [_row(key, run, base, str(domain), general, updates) for key, run in groups]
             front = pareto([(row["domain_score"], row["general_score"]) for row in found])

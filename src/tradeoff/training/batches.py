@@ -55,7 +55,7 @@ def collate(numbers: list[int], sequences: list[Sequence], pad_id: int) -> Batch
 
 
 def steps(count: int, batch_size: int, epochs: int, seed: int) -> Iterator[list[int]]:
-    """Numbers of the sequences of each optimizer step; every epoch visits each of `count` once, in an order of its own."""
+    """Numbers of the sequences of each optimizer step; every epoch visits each of `count` once, in its own order."""
     for epoch in range(epochs):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         order = torch.randperm(count, generator=generator).tolist()
@@ -69,7 +69,7 @@ def number_of_steps(count: int, batch_size: int, epochs: int) -> int:
 
 
 def micro_batches(numbers: list[int], sequences: list[Sequence], token_budget: int) -> list[list[int]]:
-    """Splits a step, longest first, so that no micro-batch pads to more than the budget (a longer sequence goes alone)."""
+    """Splits a step, longest first, so that no micro-batch pads to over the budget (a longer sequence goes alone)."""
     parts: list[list[int]] = []
     for number in sorted(numbers, key=lambda n: (-len(sequences[n].ids), n)):
         if parts and len(sequences[parts[-1][0]].ids) * (len(parts[-1]) + 1) <= token_budget:

@@ -1,4 +1,4 @@
-"""A run that transforms another's delta, such as averaging: only a card is written, the delta is formed when it is read."""
+"""A run that transforms another's delta, such as averaging: only its card is written, the delta is formed when read."""
 
 from __future__ import annotations
 

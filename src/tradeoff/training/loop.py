@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tradeoff.errors import UserError
 from tradeoff.methods import Method, Tokens
-from tradeoff.models import Delta
+from tradeoff.models import Delta, device
 from tradeoff.training import batches
 from tradeoff.training.batches import Batch
 from tradeoff.training.losses import TokenLosses, normalised
@@ -89,11 +89,14 @@ def train(
         report: Called after each step with the number of steps to come.
 
     Raises:
-        UserError: the loss is not finite; names step and examples.
+        UserError: the loss or its gradient is not finite; names step and examples.
     """
     started = time.perf_counter()
     set_seed(seed)
-    accelerator = Accelerator(mixed_precision="no" if settings.precision == "float32" else "bf16")
+    accelerator = Accelerator(
+        mixed_precision="no" if settings.precision == "float32" else "bf16",
+        cpu=device().type == "cpu",  # without it, processes on a machine without GPU train the same run side by side
+    )
     losses = TokenLosses(method.prepare(model)).train()
     trained = [p for p in losses.parameters() if p.requires_grad]
     peak = learning_rate * method.learning_rate_factor
@@ -101,7 +104,9 @@ def train(
         trained, lr=peak, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=True
     )
     losses, optimizer = accelerator.prepare(losses, optimizer)
-    held = {name: tensor.to(accelerator.device) for name, tensor in base.items()} if "base_weights" in method.needs else {}
+    held = (
+        {name: tensor.to(accelerator.device) for name, tensor in base.items()} if "base_weights" in method.needs else {}
+    )
     example_weights_E = method.example_weights(base_nll_E) if base_nll_E is not None else None
     total = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
     history: list[Step] = []
@@ -140,7 +145,9 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         # --------------------------------------------------------------------------------------------------------------
-        step, previous = _record(number, rate, loss, norm, targets, chosen, sequences, [] if idle else seen, accelerator)
+        step, previous = _record(
+            number, rate, loss, norm, targets, chosen, sequences, [] if idle else seen, accelerator
+        )
         history.append(step)
         report(step, total)
 
@@ -168,7 +175,9 @@ def schedule(settings: Training, step: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, total - warmup)
-    return {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[settings.schedule]
+    return {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[
+        settings.schedule
+    ]
 
 
 def _tokens(nll_T: Tensor, batch: Batch, method: Method, reference: Tokens | None) -> Tokens:
@@ -230,13 +239,16 @@ def _record(
     seen: list[tuple[Tokens, Tensor]],
     accelerator: Accelerator,
 ) -> tuple[Step, Tokens]:
-    """Sums up a step over processes; a loss that is not finite stops the run."""
+    """Sums up a step over processes; a loss or gradient that is not finite stops the run."""
     tokens = _gathered([t for t, _ in seen], accelerator)
     weight = sum((w.sum() for _, w in seen), torch.zeros((), device=accelerator.device))
     loss, weight = accelerator.reduce(loss), accelerator.reduce(weight)
-    if not math.isfinite(loss.item()):
+    if not (math.isfinite(loss.item()) and math.isfinite(norm)):
         names = ", ".join(sequences[n].id for n in chosen)
-        raise UserError(f"step {number}: the loss is {loss.item()}; lower the learning rate or look at examples {names}")
+        raise UserError(
+            f"step {number}: the loss is {loss.item()} and its gradient's norm {float(norm)}; lower the learning rate "
+            f"or look at examples {names}"
+        )
     step = Step(
         step=number,
         loss=loss.item(),

@@ -1,10 +1,13 @@
 """Per-token losses without the [tokens, vocabulary] logits of a whole batch.
 
-Targets that are not supervised are dropped before the head. The head runs over chunks of the rest, each recomputed in the
-backward pass, so that memory holds one chunk's logits whatever the batch, and a loss may be any function of the losses.
+Targets that are not supervised are dropped before the head. The head runs over chunks of the rest, each recomputed in
+the backward pass, so that memory holds one chunk's logits whatever the batch, and a loss may be any function of the
+losses.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,15 +30,17 @@ class TokenLosses(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Nats, float32, [supervised tokens], in the order of `Batch.sequence_T`."""
-        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        hidden_BLD = model.get_decoder()(  # type: ignore[operator]
+        # `nn.Module` does not declare what models of transformers and peft have.
+        model: Any = self.model
+        if hasattr(model, "get_base_model"):
+            model = model.get_base_model()
+        hidden_BLD = model.get_decoder()(
             input_ids=batch.ids_BL, attention_mask=batch.attention_BL, use_cache=False
         ).last_hidden_state
         # Position l predicts token l + 1: the states one to the left of each target.
         hidden_TD = hidden_BLD[:, :-1][batch.supervised_BL[:, 1:]]
         targets_T = batch.ids_BL[batch.supervised_BL]
-        head = model.get_output_embeddings()  # type: ignore[operator]
-        return token_nll(hidden_TD, targets_T, head)
+        return token_nll(hidden_TD, targets_T, model.get_output_embeddings())
 
 
 def token_nll(hidden_TD: Tensor, targets_T: Tensor, head: nn.Module, chunk: int = CHUNK) -> Tensor:
@@ -62,5 +67,5 @@ def _chunk_nll(hidden_CD: Tensor, targets_C: Tensor, head: nn.Module) -> Tensor:
 
 
 def normalised(nll_T: Tensor, weights_T: Tensor | None, targets_in_step: int) -> Tensor:
-    """The one normaliser of all methods: sum of weight x nll, over the supervised tokens of the whole optimizer step."""
+    """The one normaliser of all methods: sum of weight x nll over the number of supervised tokens of the whole step."""
     return (nll_T if weights_T is None else weights_T * nll_T).sum() / targets_in_step

@@ -57,7 +57,7 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Iterable[Message])
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """A prompt's ids with exactly one begin token where the tokenizer has one: its own or the template's, never both."""
+    """A prompt's ids with exactly one begin token where the tokenizer has one, its own or the template's."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     begin = tokenizer("", add_special_tokens=True)["input_ids"][:1]
     if begin == [tokenizer.bos_token_id] and ids[:1] != begin:
@@ -87,20 +87,22 @@ def merges_at_boundary(tokenizer: PreTrainedTokenizerBase, example: Example) -> 
 
 def _response_ids(tokenizer: PreTrainedTokenizerBase, example: Example, prompt: str) -> list[int]:
     """The response's ids up to and with one end-of-turn token, whatever white space the template adds after it."""
+    # Not `all_special_ids`, which leaves out special tokens without a role, as `<end_of_turn>` may be.
+    special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special[tokenizer.eos_token_id] = tokenizer.eos_token
     text = example.response
-    while tokenizer.eos_token and text.endswith(tokenizer.eos_token):
-        text = text.removesuffix(tokenizer.eos_token)
+    while ending := next((token for token in special.values() if text.endswith(token)), None):
+        text = text.removesuffix(ending)
     if tokenizer.chat_template is None:
         return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     turns = [*example.messages, {"role": "assistant", "content": text}]
     whole = str(tokenizer.apply_chat_template(turns, tokenize=False))
     if not whole.startswith(prompt):
         raise UserError(
-            f"example {example.id}: the chat template's generation prompt is no prefix of the rendered conversation, so "
-            "what is supervised cannot be told apart; use a template that renders both alike"
+            f"example {example.id}: the chat template's generation prompt is no prefix of the rendered conversation, "
+            "so what is supervised cannot be told apart; use a template that renders both alike"
         )
     ids: list[int] = tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
-    special = {tokenizer.eos_token_id, *tokenizer.all_special_ids}
     end = max((i for i, token in enumerate(ids) if token in special), default=len(ids))
     if tokenizer.decode(ids[end + 1 :]).strip():  # a special token inside the response, and none after it
         end = len(ids)

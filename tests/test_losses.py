@@ -1,0 +1,219 @@
+"""The loss: exact token losses, one normaliser however a step is split, and documents that do not see each other."""
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import two_processes
+from torch import nn
+
+from tradeoff.errors import UserError
+from tradeoff.training import batches, loop
+from tradeoff.training.losses import TokenLosses, normalised, token_nll
+from tradeoff.training.settings import Training
+from tradeoff.training.tokens import Sequence
+
+TESTS = Path(__file__).parent
+
+
+def relative(found, expected):
+    """Distance of two lists of tensors, relative to the second's length."""
+    difference = sum((a.double() - b.double()).square().sum() for a, b in zip(found, expected, strict=True))
+    return math.sqrt(difference / sum(b.double().square().sum() for b in expected))
+
+
+# Token losses
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 512])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_token_losses_and_gradients_are_those_of_the_full_logits(chunk, frozen):
+    torch.manual_seed(0)
+    hidden_TD = torch.randn(7, 16, requires_grad=True)
+    head = nn.Linear(16, 50, bias=False).requires_grad_(not frozen)
+    targets_T, weights_T = torch.randint(50, (7,)), torch.rand(7)
+    nll_T = token_nll(hidden_TD, targets_T, head, chunk)
+    (weights_T * nll_T.square()).sum().backward()  # not linear: the gradient depends on each loss
+
+    exact_TD = hidden_TD.detach().double().requires_grad_()
+    exact_VD = head.weight.detach().double().requires_grad_()
+    exact_T = nn.functional.cross_entropy(exact_TD @ exact_VD.T, targets_T, reduction="none")
+    (weights_T.double() * exact_T.square()).sum().backward()
+    torch.testing.assert_close(nll_T.double(), exact_T, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(hidden_TD.grad.double(), exact_TD.grad, rtol=1e-5, atol=1e-6)
+    if frozen:
+        assert head.weight.grad is None
+    else:
+        torch.testing.assert_close(head.weight.grad.double(), exact_VD.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_s_losses_and_gradients_are_those_of_its_own_logits(tied):
+    data = tiny.sequences(4)
+    losses, naive = TokenLosses(tiny.model(tied=tied)), tiny.model(tied=tied).double()
+    nll_T = losses(batches.collate([0, 1, 2, 3], data, tiny.END_ID))
+    nll_T.mean().backward()
+    exact = []
+    for sequence in data:
+        ids_1L = torch.tensor([sequence.ids])
+        logits_LV, start = naive(ids_1L).logits[0], max(sequence.prompt_length, 1)
+        exact.append(nn.functional.cross_entropy(logits_LV[start - 1 : -1], ids_1L[0, start:], reduction="none"))
+    exact_T = torch.cat(exact)
+    exact_T.mean().backward()
+    torch.testing.assert_close(nll_T.double(), exact_T, rtol=1e-5, atol=1e-5)
+    found, expected = ([p.grad for p in model.parameters()] for model in (losses.model, naive))
+    assert relative(found, expected) < 1e-5
+
+
+def test_losses_are_float32_whatever_the_hidden_states():
+    hidden_TD = torch.randn(5, 16, dtype=torch.bfloat16)
+    nll_T = token_nll(hidden_TD, torch.arange(5), nn.Linear(16, 50, dtype=torch.bfloat16), chunk=2)
+    assert nll_T.dtype == torch.float32
+    assert not torch.equal(nll_T, nll_T.bfloat16().float())
+
+
+# Documents
+
+
+def test_targets_are_all_tokens_but_each_document_s_first():
+    data = [Sequence("a", (1, 2, 3), 0), Sequence("b", (4, 5), 0)]
+    batch = batches.collate([0, 1], data, tiny.END_ID)
+    assert [s.targets for s in data] == [2, 1]
+    assert batch.supervised_BL.sum() == 3
+    assert not batch.supervised_BL[:, 0].any()
+    assert batch.sequence_T.tolist() == [0, 0, 1]
+
+
+@torch.no_grad()
+def test_padding_does_not_change_a_document_s_losses(tiny_model):
+    losses, data = TokenLosses(tiny_model), tiny.sequences(6)
+    nll_T, batch = losses(together := batches.collate(list(range(6)), data, tiny.END_ID)), together
+    for number in range(6):
+        alone_T = losses(batches.collate([number], data, tiny.END_ID))
+        torch.testing.assert_close(nll_T[batch.sequence_T == number], alone_T, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changed", [0, 2])
+def test_no_token_of_a_document_reaches_another_s_loss(changed, tiny_model):
+    losses, data = TokenLosses(tiny_model), tiny.sequences(4)
+    nll_T = losses(batches.collate([0, 1, 2, 3], data, tiny.END_ID))
+    for place in range(len(data[changed].ids)):
+        ids = list(data[changed].ids)
+        ids[place] = (ids[place] + 1) % 256
+        edited = [replace(s, ids=tuple(ids)) if n == changed else s for n, s in enumerate(data)]
+        batch = batches.collate([0, 1, 2, 3], edited, tiny.END_ID)
+        edited_T = losses(batch)
+        others_T = batch.sequence_T != changed
+        assert torch.equal(edited_T[others_T], nll_T[others_T])
+        assert not torch.equal(edited_T[~others_T], nll_T[~others_T])
+
+
+# The normaliser
+
+
+@pytest.mark.parametrize(("weights", "expected"), [(None, 1.75), (((2.0,), (1.0, 1.0, 1.0)), 2.75)])
+def test_micro_batches_are_normalised_by_the_step_s_tokens(weights, expected):
+    parts = [torch.tensor([4.0]), torch.ones(3)]
+    given = [None, None] if weights is None else [torch.tensor(w) for w in weights]
+    assert sum(normalised(p, w, 4) for p, w in zip(parts, given, strict=True)) == expected
+    assert normalised(torch.cat(parts), None if weights is None else torch.cat(given), 4) == expected
+
+
+@pytest.fixture
+def gradients(monkeypatch):
+    """The gradients of every step, as they are before clipping."""
+    found = []
+    clip = loop.Accelerator.clip_grad_norm_
+
+    def record(accelerator, parameters, max_norm):
+        found.append([p.grad.clone() for p in parameters])
+        return clip(accelerator, parameters, max_norm)
+
+    monkeypatch.setattr(loop.Accelerator, "clip_grad_norm_", record)
+    return found
+
+
+@pytest.mark.parametrize("recipe", ["sft", "talr", "flow"])
+def test_loss_and_gradients_do_not_depend_on_how_a_step_is_split(recipe, gradients):
+    whole = tiny.fit({"recipe": recipe}, rate=1e-12, batch_tokens=10_000)
+    split = tiny.fit({"recipe": recipe}, rate=1e-12, batch_tokens=1)
+    assert len(whole.steps) == 3
+    for one, other in zip(whole.steps, split.steps, strict=True):
+        assert (one.tokens, one.supervised_tokens) == (other.tokens, other.supervised_tokens)
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
+        assert one.mean_weight == pytest.approx(other.mean_weight, rel=1e-6)
+    for step in range(3):
+        assert relative(gradients[step], gradients[step + 3]) < 1e-6
+
+
+def test_a_last_smaller_step_is_normalised_by_its_own_tokens():
+    data = tiny.sequences(5)
+    mean_E = tiny.base_nll(tiny.model(), data)
+    (chosen, (last,)) = batches.steps(5, 4, 1, seed=0)
+    steps = tiny.fit({"recipe": "sft"}, data, rate=1e-12).steps
+    targets = torch.tensor([float(data[n].targets) for n in chosen])
+    assert steps[0].loss == pytest.approx(((mean_E[chosen] * targets).sum() / targets.sum()).item(), rel=1e-6)
+    assert steps[1].loss == steps[1].nll == pytest.approx(mean_E[last].item(), rel=1e-6)
+    assert steps[1].supervised_tokens == data[last].targets
+
+
+@pytest.fixture(scope="module")
+def split_over_processes(tmp_path_factory):
+    output = tmp_path_factory.mktemp("two") / "results.pt"
+    script = [str(TESTS / "two_processes.py"), str(output)]
+    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    subprocess.run(
+        [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node 2".split(), *script],
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
+    found = torch.load(output)
+    assert found["processes"] == 2
+    return found["results"]
+
+
+@pytest.fixture(scope="module")
+def in_one_process():
+    torch.set_num_threads(1)
+    return two_processes.fit_all()
+
+
+@pytest.mark.parametrize("name", two_processes.METHODS)
+def test_two_processes_train_what_one_does(name, in_one_process, split_over_processes):
+    (delta, steps), (delta2, steps2) = in_one_process[name], split_over_processes[name]
+    assert delta.keys() == delta2.keys()
+    print(relative(delta2.values(), delta.values()))
+    assert relative(delta2.values(), delta.values()) < 1e-6
+    for one, two in zip(steps, steps2, strict=True):
+        assert two == pytest.approx(one, rel=1e-6)
+
+
+# The loop around them
+
+
+@pytest.mark.parametrize(("std", "told"), [(1e20, "gradient's norm nan"), (float("nan"), "loss is nan")])
+def test_a_loss_or_gradient_that_is_not_finite_stops_and_names_step_and_examples(std, told):
+    with pytest.raises(UserError, match=rf"step 0: .*{told}.*train-0000"):
+        tiny.fit({"recipe": "sft"}, base=tiny.model(std=std))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1, 1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125)]),
+    ],
+)
+def test_the_rate_warms_up_to_its_peak_and_then_follows_the_schedule(kind, expected):
+    settings = Training(epochs=1, batch_size=1, schedule=kind, warmup=0.3)
+    assert [loop.schedule(settings, step, 6) for step in range(6)] == pytest.approx(expected)

@@ -1,0 +1,196 @@
+"""Examples to tokens: one end, one begin, the same prompt everywhere, nothing masked or trained by accident."""
+
+from itertools import chain
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tradeoff.domains import Example
+from tradeoff.errors import UserError
+from tradeoff.evaluation import evaluate, lm
+from tradeoff.models import load_base
+from tradeoff.provenance import canonical_json, read_json
+from tradeoff.training import base_nll, batches, tokens
+from tradeoff.training.encode import encode as encode_file
+
+END_TURN = {
+    "pad is eos is end of turn": {},
+    "eos is another, end of turn is named": {"eos": tiny.TEXT_END, "extra_special_tokens": [tiny.START, tiny.END]},
+    "eos is another, end of turn is not named": {"eos": tiny.TEXT_END},
+}
+THINKING = tiny.TURNS + "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif %}"
+BEGIN_TEMPLATE = "{{ bos_token }}" + tiny.CHATML
+
+
+def example(prompt="hi", response="yes", number=0):
+    return Example(f"train-{number:05}", ({"role": "user", "content": prompt},), response, {})
+
+
+def supervised(tokenizer, sequence):
+    return tokenizer.decode(sequence.ids[sequence.prompt_length :])
+
+
+# End of turn
+
+
+@pytest.mark.parametrize("options", END_TURN.values(), ids=END_TURN.keys())
+@pytest.mark.parametrize("ending", ["", tiny.END, tiny.END * 2])
+def test_the_end_of_turn_is_supervised_exactly_once(options, ending):
+    tokenizer = tiny.tokenizer(**options)
+    sequence = tokens.encode(tokenizer, example(response="yes" + ending))
+    assert supervised(tokenizer, sequence) == "yes" + tiny.END
+    assert sequence.targets == 4
+
+
+@pytest.mark.parametrize("response", ["yes", "yes" + tiny.TEXT_END])
+def test_without_a_chat_template_the_end_token_is_supervised_exactly_once(response):
+    tokenizer = tiny.tokenizer(template=None, eos=tiny.TEXT_END)
+    sequence = tokens.encode(tokenizer, example(response=response))
+    assert tokenizer.decode(sequence.ids[: sequence.prompt_length]) == "hi\n"
+    assert supervised(tokenizer, sequence) == "yes" + tiny.TEXT_END
+
+
+def test_padding_with_the_end_token_masks_padding_alone(tiny_tokenizer):
+    assert tiny_tokenizer.pad_token_id == tiny_tokenizer.eos_token_id
+    found = [tokens.encode(tiny_tokenizer, example(response=text)) for text in ("yes", "a longer answer")]
+    batch = batches.collate([0, 1], found, tiny_tokenizer.pad_token_id)
+    for row, sequence in enumerate(found):
+        ids = batch.ids_BL[row][batch.supervised_BL[row]].tolist()
+        assert ids == list(sequence.ids[sequence.prompt_length :])
+        assert ids.count(tiny.END_ID) == 1
+        assert batch.attention_BL[row].sum() == len(sequence.ids)
+    assert batch.sequence_T.tolist() == [0] * 4 + [1] * 16
+
+
+def test_the_end_token_of_a_base_with_the_same_padding_learns_as_input_too(tiny_base, tiny_model):
+    model, ids = load_base(tiny_base), torch.tensor([[10, tiny.END_ID, 11]])
+    for of in (model, tiny_model):
+        of(ids, labels=ids).loss.backward()
+    assert model.config.pad_token_id == tiny.END_ID
+    assert torch.equal(model.get_input_embeddings().weight.grad, tiny_model.get_input_embeddings().weight.grad)
+
+
+# Begin token
+
+
+@pytest.mark.parametrize(
+    ("begins", "template", "expected"),
+    [
+        (True, BEGIN_TEMPLATE, 1),
+        (True, tiny.CHATML, 1),
+        (True, None, 1),
+        (False, tiny.CHATML, 0),
+        (False, None, 0),
+    ],
+)
+def test_training_evaluation_and_base_losses_read_the_same_prompt_with_one_begin_token_at_most(
+    begins, template, expected, tiny_model, monkeypatch
+):
+    tokenizer = tiny.tokenizer(template, begins=begins)
+    question = example("test")
+    sequence = tokens.encode(tokenizer, question)
+    prompt = list(sequence.ids[: sequence.prompt_length])
+    assert sequence.ids.count(256) == prompt[:1].count(256) == expected
+
+    model = lm.GreedyLM(tiny_model, tokenizer, 1)
+    text = model.apply_chat_template(list(question.messages)) if template else "test\n"
+    assert model.tok_encode(text) == prompt
+    read = []
+    monkeypatch.setattr(lm, "greedy", lambda model, prompts, *_: read.extend(prompts) or [[tiny.END_ID]])
+    model.generate_until([SimpleNamespace(args=(text, {"until": []}), task_name="t", doc_id=0)])
+    assert read == [prompt]
+
+    (nll_T,) = base_nll.token_losses(tiny_model, [sequence], tokenizer.pad_token_id, 100, "float32", "base losses")
+    answer = list(sequence.ids[len(prompt) :])
+    logits_LV = tiny_model(torch.tensor([prompt + answer])).logits[0]
+    naive_T = -logits_LV.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, torch.tensor(answer)[:, None])[:, 0]
+    torch.testing.assert_close(nll_T, naive_T)
+
+
+@pytest.mark.parametrize(("begins", "template"), [(True, BEGIN_TEMPLATE), (True, tiny.CHATML), (False, tiny.CHATML)])
+def test_a_benchmark_under_lm_eval_reads_one_begin_token_at_most(begins, template, tiny_model, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        lm, "greedy", lambda model, prompts, *_: read.extend(prompts) or [[tiny.END_ID] for _ in prompts]
+    )
+    settings = {"items": 2, "seed": 0, "batch_size": 2}
+    tokenizer = tiny.tokenizer(template, begins=begins)
+    rows = evaluate.run_task(tiny_model, tokenizer, "arithmetic_mini", settings, True, "evaluate")
+    assert len(read) == len(rows) == 2
+    for prompt in read:
+        assert prompt.count(256) == prompt[:1].count(256) == begins
+        assert tokenizer.decode(prompt).endswith(f"{tiny.START}assistant\n")
+
+
+# The prompt's mask
+
+
+def test_a_chat_template_supervises_the_response_and_nothing_of_the_prompt(tiny_tokenizer):
+    sequence = tokens.encode(tiny_tokenizer, example())
+    prompt = f"{tiny.START}user\nhi{tiny.END}\n{tiny.START}assistant\n"
+    assert tiny_tokenizer.decode(sequence.ids[: sequence.prompt_length]) == prompt
+    assert supervised(tiny_tokenizer, sequence) == "yes" + tiny.END
+
+
+def test_a_generation_prompt_that_is_no_prefix_stops_and_names_the_example():
+    with pytest.raises(UserError, match=r"train-00007.*generation prompt"):
+        tokens.encode(tiny.tokenizer(THINKING), example(number=7))
+
+
+@pytest.mark.parametrize(
+    ("template", "merge", "prompt"), [(tiny.BARE, ("=", "2"), "1+1="), (None, ("Ċ", "2"), "1+1=\n")]
+)
+def test_a_token_across_the_boundary_is_split_and_counted(template, merge, prompt, tmp_path, tiny_model):
+    tokenizer = tiny.tokenizer(template, merges=(merge,))
+    examples = [example("1+1=", "2"), example("1+1=", "3")]
+    sequence = tokens.encode(tokenizer, examples[0])
+    assert tokenizer.decode(sequence.ids[: sequence.prompt_length]) == prompt
+    assert supervised(tokenizer, sequence) == "2" + tiny.END
+    assert [tokens.merges_at_boundary(tokenizer, e) for e in examples] == [True, False]
+
+    tiny_model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    lines = "".join(canonical_json(vars(e)) + "\n" for e in examples)
+    (tmp_path / "train.jsonl").write_text(lines, encoding="utf-8")
+    encode_file(tmp_path / "base", tmp_path / "train.jsonl", 64, tmp_path / "tokens.parquet")
+    card = read_json(tmp_path / "tokens.json")
+    assert card["merged_at_boundary"] == 1
+    assert card["supervised_tokens"] == 4
+    assert tokens.read(tmp_path / "tokens.parquet")[0] == sequence
+
+
+def test_examples_that_are_too_long_are_dropped_and_counted_and_none_left_stops(tiny_base, tmp_path):
+    lines = [canonical_json(vars(example(response="y" * n))) + "\n" for n in (1, 50)]
+    (tmp_path / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    encode_file(tiny_base, tmp_path / "train.jsonl", 50, tmp_path / "tokens.parquet")
+    assert read_json(tmp_path / "tokens.json")["dropped_too_long"] == 1
+    assert pq.read_table(tmp_path / "tokens.parquet").num_rows == 1
+    with pytest.raises(UserError, match="max_length"):
+        encode_file(tiny_base, tmp_path / "train.jsonl", 8, tmp_path / "none.parquet")
+
+
+# Steps and micro-batches
+
+
+def test_every_epoch_visits_each_sequence_once_in_an_order_of_its_own_and_the_seed_s():
+    found = list(batches.steps(10, 4, 3, seed=1))
+    assert [len(step) for step in found] == [4, 4, 2] * 3
+    assert len(found) == batches.number_of_steps(10, 4, 3)
+    epochs = [list(chain(*found[i : i + 3])) for i in (0, 3, 6)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert found == list(batches.steps(10, 4, 3, seed=1)) != list(batches.steps(10, 4, 3, seed=2))
+
+
+@given(st.lists(st.integers(2, 50), min_size=1, max_size=20), st.integers(1, 200))
+def test_micro_batches_hold_each_sequence_once_within_the_budget(lengths, budget):
+    data = [tokens.Sequence(str(n), (1,) * length, 1) for n, length in enumerate(lengths)]
+    parts = batches.micro_batches(list(range(len(data))), data, budget)
+    assert sorted(chain(*parts)) == list(range(len(data)))
+    for part in parts:
+        assert len(part) == 1 or max(lengths[n] for n in part) * len(part) <= budget

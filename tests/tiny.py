@@ -1,0 +1,130 @@
+"""Tiny models, tokenizers and data of the tests, built in code: seeded, no network, the same on every machine."""
+
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tradeoff import methods
+from tradeoff.models import CARD, import_base
+from tradeoff.provenance import write_json
+from tradeoff.training.loop import Result, train
+from tradeoff.training.settings import Training
+from tradeoff.training.tokens import Sequence
+
+BEGIN, START, END, PAD, TEXT_END = "<s>", "<|im_start|>", "<|im_end|>", "<pad>", "<|endoftext|>"
+SPECIAL = (BEGIN, START, END, PAD, TEXT_END)
+TURNS = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+CHATML = TURNS + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+BARE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+VOCABULARY = 256 + len(SPECIAL)
+END_ID = 256 + SPECIAL.index(END)
+PAD_ID = 256 + SPECIAL.index(PAD)
+
+
+def tokenizer(
+    template: str | None = CHATML,
+    eos: str = END,
+    begins: bool = False,
+    merges: tuple[tuple[str, str], ...] = (),
+    **options: object,
+) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer: 256 bytes, the special tokens, then `merges`; pad is eos.
+
+    Args:
+        template: Chat template, or None.
+        eos: End token.
+        begins: Whether the tokenizer has a begin token and puts it in front by itself.
+        merges: Pairs of byte-level symbols that become one token.
+        options: For the tokenizer's constructor.
+    """
+    vocabulary = {symbol: i for i, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocabulary |= {"".join(pair): VOCABULARY + i for i, pair in enumerate(merges)}
+    vocabulary |= {token: 256 + i for i, token in enumerate(SPECIAL)}
+    inner = Tokenizer(models.BPE(vocabulary, list(merges)))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens(list(SPECIAL))
+    if begins:
+        single = f"{BEGIN} $A"
+        inner.post_processor = processors.TemplateProcessing(
+            single=single, pair=f"{single} $B", special_tokens=[(BEGIN, vocabulary[BEGIN])]
+        )
+        options["bos_token"] = BEGIN
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=eos, pad_token=eos, **options)
+    made.chat_template = template
+    return made
+
+
+def model(seed: int = 0, std: float = 0.2, tied: bool = True, pad_id: int | None = None) -> LlamaForCausalLM:
+    """A Llama of 30,000 weights drawn from N(0, std), float32, in evaluation mode."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=2048,
+        tie_word_embeddings=tied,
+        bos_token_id=None,
+        eos_token_id=END_ID,
+        pad_token_id=pad_id,
+    )
+    made = LlamaForCausalLM(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, std, generator=generator)
+    return made
+
+
+def base_folder(folder: Path, dtype: torch.dtype = torch.float32, std: float = 0.2) -> Path:
+    """A base model as the pipeline imports it, card included; returns its folder."""
+    model(std=std, pad_id=END_ID).to(dtype).save_pretrained(folder / "source")
+    tokenizer().save_pretrained(folder / "source")
+    base = folder / "base"
+    write_json(base / CARD, import_base(f"folder:{folder / 'source'}", None, base))
+    return base
+
+
+def sequences(count: int = 9, longest: int = 24, seed: int = 0) -> list[Sequence]:
+    """Random sequences of 4 to `longest` tokens, of which a part is prompt."""
+    draw = random.Random(seed)
+    found = []
+    for number in range(count):
+        ids = tuple(draw.randrange(256) for _ in range(draw.randint(4, longest)))
+        found.append(Sequence(f"train-{number:05}", ids, draw.randint(0, len(ids) - 2)))
+    return found
+
+
+def parameters(of: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of all parameters, as `models.load_parameters` gives them."""
+    return {name: p.detach().clone() for name, p in of.named_parameters()}
+
+
+def base_nll(of: torch.nn.Module, data: list[Sequence]) -> torch.Tensor:
+    """Mean nll of each sequence, as `base_nll.read_means` gives it."""
+    from tradeoff.training.base_nll import token_losses
+
+    return torch.stack([nll.mean() for nll in token_losses(of, data, 0, 10_000, "float32", "base losses")])
+
+
+def fit(
+    spec: dict[str, object] | methods.Method,
+    data: list[Sequence] | None = None,
+    rate: float = 1e-3,
+    base: LlamaForCausalLM | None = None,
+    **training: object,
+) -> Result:
+    """Trains the tiny model by a method, as `training.train` does."""
+    method = spec if isinstance(spec, methods.Method) else methods.build(spec)
+    data = sequences() if data is None else data
+    base = model() if base is None else base
+    settings = Training.model_validate({"epochs": 1, "batch_size": 4, "batch_tokens": 10_000, **training})
+    start = parameters(base)
+    easy = base_nll(base, data) if "base_nll" in method.needs else None
+    return train(base, data, method, settings, rate, 0, END_ID, start, easy)
