@@ -96,7 +96,7 @@ def test_padding_does_not_change_a_document_s_losses(tiny_model):
     nll_T, batch = losses(together := batches.collate(list(range(6)), data, tiny.END_ID)), together
     for number in range(6):
         alone_T = losses(batches.collate([number], data, tiny.END_ID))
-        torch.testing.assert_close(nll_T[batch.sequence_T == number], alone_T, rtol=0, atol=1e-5)
+        torch.testing.assert_close(nll_T[batch.sequence_T == number], alone_T, rtol=1e-6, atol=1e-6)
 
 
 @torch.no_grad()
@@ -170,8 +170,8 @@ def split_over_processes(tmp_path_factory):
     script = [str(TESTS / "two_processes.py"), str(output)]
     paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
     subprocess.run(
-        [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node 2".split(), *script],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        [sys.executable, *["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], *script],
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         check=True,
         timeout=120,
         capture_output=True,
@@ -191,7 +191,6 @@ def in_one_process():
 def test_two_processes_train_what_one_does(name, in_one_process, split_over_processes):
     (delta, steps), (delta2, steps2) = in_one_process[name], split_over_processes[name]
     assert delta.keys() == delta2.keys()
-    print(relative(delta2.values(), delta.values()))
     assert relative(delta2.values(), delta.values()) < 1e-6
     for one, two in zip(steps, steps2, strict=True):
         assert two == pytest.approx(one, rel=1e-6)
@@ -200,7 +199,7 @@ def test_two_processes_train_what_one_does(name, in_one_process, split_over_proc
 # The loop around them
 
 
-@pytest.mark.parametrize(("std", "told"), [(1e20, "gradient's norm nan"), (float("nan"), "loss is nan")])
+@pytest.mark.parametrize(("std", "told"), [(1e20, "gradient's norm nan"), (float("inf"), "loss is nan")])
 def test_a_loss_or_gradient_that_is_not_finite_stops_and_names_step_and_examples(std, told):
     with pytest.raises(UserError, match=rf"step 0: .*{told}.*train-0000"):
         tiny.fit({"recipe": "sft"}, base=tiny.model(std=std))

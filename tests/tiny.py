@@ -1,5 +1,6 @@
 """Tiny models, tokenizers and data of the tests, built in code: seeded, no network, the same on every machine."""
 
+import os
 import random
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tradeoff.provenance import write_json
 from tradeoff.training.loop import Result, train
 from tradeoff.training.settings import Training
 from tradeoff.training.tokens import Sequence
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # sums in the same order on every machine
 
 BEGIN, START, END, PAD, TEXT_END = "<s>", "<|im_start|>", "<|im_end|>", "<pad>", "<|endoftext|>"
 SPECIAL = (BEGIN, START, END, PAD, TEXT_END)
@@ -102,8 +105,8 @@ def sequences(count: int = 9, longest: int = 24, seed: int = 0) -> list[Sequence
 
 
 def parameters(of: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of all parameters, as `models.load_parameters` gives them."""
-    return {name: p.detach().clone() for name, p in of.named_parameters()}
+    """A float32 copy of all parameters, as `models.load_parameters` gives them."""
+    return {name: p.detach().float().clone() for name, p in of.named_parameters()}
 
 
 def base_nll(of: torch.nn.Module, data: list[Sequence]) -> torch.Tensor:

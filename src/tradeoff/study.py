@@ -85,12 +85,13 @@ def _method(value: object) -> methods.Method:
     try:
         return TypeAdapter(cls).validate_json(json.dumps(parameters, default=str, skipkeys=True), strict=True)
     except ValidationError as error:
-        where = (error.errors()[0]["loc"] or (name,))[0]
+        where = error.errors()[0]["loc"][:1]
         # A value of several types fails at each: all that it may be is the remedy.
-        allowed = [plain(e["msg"]).removeprefix("should be ") for e in error.errors() if e["loc"][:1] in ((where,), ())]
-        if where not in parameters:
-            raise fail(f"{where}: {allowed[0]}") from None
-        raise fail(f"{where}: should be {' or '.join(allowed)}, got {parameters[str(where)]!r}") from None
+        messages = [plain(e["msg"]).removeprefix("should be ") for e in error.errors() if e["loc"][:1] == where]
+        key = str(where[0]) if where else name
+        if key not in parameters:
+            raise fail(f"{key}: {messages[0]}") from None
+        raise fail(f"{key}: should be {' or '.join(messages)}, got {parameters[key]!r}") from None
 
 
 class Model(Section):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tradeoff import data, methods
 from tradeoff.errors import command
-from tradeoff.models import CARD, DELTA, load_base, load_parameters, load_tokenizer, set_threads
+from tradeoff.models import CARD, DELTA, Delta, load_base, load_parameters, load_tokenizer, set_threads
 from tradeoff.progress import Progress
 from tradeoff.provenance import read_json, run_id, sha256_file, write_json, write_whole
 from tradeoff.training import tokens
@@ -84,7 +84,7 @@ def train_run(
                 "first_nll": result.steps[0].nll,
                 "last_nll": result.steps[-1].nll,
             },
-            "update": result.delta.statistics(parameters),
+            "update": Delta.load(output / DELTA).statistics(parameters),  # as stored: that is the result
             "cost": result.cost,
         },
     )
