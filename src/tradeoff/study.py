@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -47,7 +48,7 @@ def canonical_rate(value: object) -> str:
         number = Decimal(str(value))
     except InvalidOperation:
         raise ValueError(f"{value!r} is no learning rate; write a number such as 2e-5") from None
-    if not number.is_finite() or number <= 0:
+    if not (number.is_finite() and 0 < float(number) < math.inf):
         raise ValueError(f"a learning rate must be above 0 and finite, got {value}; write a number such as 2e-5")
     mantissa, exponent = f"{float(number):.15e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
@@ -303,9 +304,7 @@ def load_for_snakemake(default: Path, configfiles: list[Path], config: Mapping[s
         if len(configfiles) > 1:
             raise StudyError(f"{configfiles[1]}: one study at a time; give a single --configfile")
         if config:
-            raise StudyError(
-                f"--config {next(iter(config))}: a study is a file; edit one and give it as --configfile"
-            )
+            raise StudyError(f"--config {next(iter(config))}: a study is a file; edit one and give it as --configfile")
         return load(configfiles[0] if configfiles else default)
     except StudyError as error:
         print(error, file=sys.stderr)

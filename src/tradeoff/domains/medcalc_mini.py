@@ -1,14 +1,20 @@
 """MedCalc-mini: medical calculation with worked steps, in the manner of MedCalc-Bench.
 
 Source: MedCalc-Bench (Khandekar et al. 2024, arXiv 2406.12036), through the calculators of the package `medcalc-bench`.
-The notes are generated: a patient, the inputs of one calculator and one or two facts that do not matter. The response
-is the package's own working, shortened to the steps that compute something and the conclusion (definitions of the
-formula, criteria lists and criteria that leave a score as it is are left out), and a last line `Answer: <value>`.
+The notes are generated: a patient, the inputs of one calculator and mostly one fact that does not matter. The response
+is made of the package's own words: of a score, each criterion that adds points with its sum; of an equation, the
+line with the values plugged in, without units; then the package's conclusion and a last line `Answer: <value>`. Formulas, criteria
+lists, criteria that leave a score as it is and the words around a sum are left out.
+
+It is easier than MedCalc-Bench on purpose, so that a small model can learn it from few examples: short notes, round
+inputs, half of the calculators scores of 0 to 4. The scores take turns, as far as the inputs of a split allow, so that
+always guessing the same one earns little.
 
 A question belongs to the test split when a hash of its calculator and inputs says so (one in four), whatever the note.
 
-Inputs keep to ranges in which the package is right. Known there and kept out: a cycle under 28 days moves the due date
-the wrong way, and over 20 kg the worked maintenance fluid shows another coefficient than it uses.
+Calculators and inputs keep to where the package is right. Known there and kept out: SIRS counts a slow heart too,
+Glasgow-Blatchford adds other points than it says, the worked serum osmolality shows BUN for glucose, over 20 kg the
+worked maintenance fluid shows another coefficient than it uses, and CURB-65 calls a rate of 30 greater than 30.
 """
 
 from __future__ import annotations
@@ -20,24 +26,25 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from medcalc.anion_gap import compute_anion_gap_explanation
-from medcalc.bmi_calculator import bmi_calculator_explanation
-from medcalc.bsa_calculator import bsa_calculator_explaination
 from medcalc.calcium_correction import calculate_corrected_calcium_explanation
+from medcalc.cardiac_risk_index import compute_cardiac_index_explanation
+from medcalc.centor_score import compute_centor_score_explanation
 from medcalc.cha2ds2_vasc_score import generate_cha2ds2_vasc_explanation
-from medcalc.compute_fena import compute_fena_explanation
 from medcalc.conception_date import add_2_weeks_explanation
 from medcalc.curb_65 import curb_65_explanation
-from medcalc.estimated_due_date import add_40_weeks_explanation
+from medcalc.delta_gap import compute_delta_gap_explanation
+from medcalc.feverpain import compute_fever_pain_explanation
 from medcalc.has_bled_score import compute_has_bled_score_explanation
-from medcalc.homa_ir import compute_homa_ir_explanation
 from medcalc.ldl_calculated import compute_ldl_explanation
 from medcalc.maintenance_fluid_calc import maintenance_fluid_explanation
 from medcalc.mean_arterial_pressure import mean_arterial_pressure_explanation
-from medcalc.qt_calculator_rautaharju import rautaharju_calculator_explanation
+from medcalc.perc_rule import compute_perc_rule_explanation
 from medcalc.sch import compute_sodium_correction_hyperglycemia_explanation
+from medcalc.wells_criteria_dvt import compute_wells_criteria_dvt_explanation
 
 from tradeoff.domains import Domain, Example, Metric, Outcome, Split
 from tradeoff.domains._medcalc_rules import Kind, is_right, limits, read_answer
@@ -49,7 +56,7 @@ class MedCalcMini(Domain):
     name = "medcalc_mini"
     version = "1.0"
     metrics = (Metric("accuracy"),)
-    max_new_tokens = 144
+    max_new_tokens = 104
 
     def examples(self, split: Split, count: int, seed: int) -> list[Example]:
         """See `Domain.examples`. The calculators take turns, so a small draw covers all of them evenly."""
@@ -66,22 +73,22 @@ class MedCalcMini(Domain):
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A measured value, in the note as "sodium 140 mEq/L", for the package as (140, "mEq/L")."""
+    """A measured value from `low` in steps up to `high`, in the note as "sodium 140 mEq/L"."""
 
     key: str
     label: str
     low: float
     high: float
     unit: str
-    decimals: int = 0
+    step: float = 1
 
     def draw(self, rng: random.Random) -> tuple[float, str]:
-        scale = 10**self.decimals
-        steps = rng.randint(round(self.low * scale), round(self.high * scale))
-        return (steps / scale if self.decimals else steps), self.unit
+        value = self.low + self.step * rng.randint(0, round((self.high - self.low) / self.step))
+        return (round(value, 1) if isinstance(value, float) else value), self.unit
 
     def tell(self, value: tuple[float, str]) -> str:
-        return f"{self.label} {value[0]} {value[1]}"
+        number, unit = value
+        return f"{self.label} {number} {_NOTED_UNITS.get(unit, unit)}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -102,30 +109,17 @@ class _Count:
 
 @dataclass(frozen=True)
 class _Finding:
-    """Something present or absent."""
+    """Something present or absent; its absence is told as "no" and the label, or as `absent`."""
 
     key: str
     label: str
+    absent: str = ""
 
     def draw(self, rng: random.Random) -> bool:
-        return rng.random() < 0.35
+        return rng.random() < 0.4
 
     def tell(self, value: bool) -> str:
-        return self.label if value else f"no {self.label}"
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """One of several findings, in the package's words."""
-
-    key: str
-    options: tuple[str, ...]
-
-    def draw(self, rng: random.Random) -> str:
-        return rng.choice(self.options)
-
-    def tell(self, value: str) -> str:
-        return value
+        return self.label if value else self.absent or f"no {self.label}"
 
 
 @dataclass(frozen=True)
@@ -143,7 +137,7 @@ class _Date:
         return f"{self.label} {value}"
 
 
-_Input = _Quantity | _Count | _Finding | _Choice | _Date
+_Input = _Quantity | _Count | _Finding | _Date
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,8 @@ class _Calculator:
         explain: The package's function, inputs to {"Explanation", "Answer"}.
         asks: What is asked for, with its unit.
         kind: How the answer is scored.
-        inputs: What the note tells.
+        inputs: What the note tells,
+        told: and how many of them, drawn anew for every note; all if None. The package takes the others as absent.
         patient: Which of "age" and "sex" the calculator uses besides; the others do not matter to the answer.
         ages: Youngest and oldest patient.
         sexes: Of these patients.
@@ -166,25 +161,23 @@ class _Calculator:
     asks: str
     kind: Kind
     inputs: tuple[_Input, ...]
+    told: int | None = None
     patient: tuple[str, ...] = ()
     ages: tuple[int, int] = (18, 89)
     sexes: tuple[str, ...] = ("Female", "Male")
 
 
-_SODIUM = _Quantity("sodium", "sodium", 128, 152, "mEq/L")
-_SODIUM_FOR_GAP = _Quantity("sodium", "sodium", 136, 152, "mEq/L")  # The gap stays above zero.
-_CHLORIDE = _Quantity("chloride", "chloride", 92, 102, "mEq/L")
-_CREATININE = _Quantity("creatinine", "creatinine", 0.5, 4.0, "mg/dL", 1)
-_GLUCOSE = _Quantity("glucose", "glucose", 70, 300, "mg/dL")
-_SYSTOLIC = _Quantity("sys_bp", "systolic BP", 85, 180, "mm Hg")
-_DIASTOLIC = _Quantity("dia_bp", "diastolic BP", 45, 84, "mm Hg")
-_WEIGHT = _Quantity("weight", "weight", 45, 120, "kg")
-_HEIGHT = _Quantity("height", "height", 145, 200, "cm")
-_HEART_RATE = _Quantity("heart_rate", "heart rate", 50, 130, "bpm")
-_QT = _Quantity("qt_interval", "QT interval", 300, 480, "msec")
-_LMP = _Date("menstrual_date", "last menstrual period")
+# Units of the package that a note writes in another way.
+_NOTED_UNITS = {"degrees celsius": "°C", "mm Hg": ""}
+
 _HYPERTENSION = _Finding("hypertension", "hypertension")
 _STROKE = _Finding("stroke", "prior stroke")
+_HEART_FAILURE = "heart failure"
+_GAP = (
+    _Quantity("sodium", "sodium", 140, 150, "mEq/L", 5),
+    _Quantity("chloride", "chloride", 90, 105, "mEq/L", 5),
+    _Quantity("bicarbonate", "bicarbonate", 8, 20, "mEq/L", 2),
+)
 
 _CALCULATORS = (
     _Calculator(
@@ -192,18 +185,7 @@ _CALCULATORS = (
         explain=compute_anion_gap_explanation,
         asks="anion gap in mEq/L",
         kind="decimal",
-        inputs=(
-            _SODIUM_FOR_GAP,
-            _CHLORIDE,
-            _Quantity("bicarbonate", "bicarbonate", 12, 26, "mEq/L"),
-        ),
-    ),
-    _Calculator(
-        name="Body mass index",
-        explain=bmi_calculator_explanation,
-        asks="BMI in kg/m^2",
-        kind="decimal",
-        inputs=(_WEIGHT, _HEIGHT),
+        inputs=_GAP,
     ),
     _Calculator(
         name="CURB-65",
@@ -212,19 +194,13 @@ _CALCULATORS = (
         kind="integer",
         inputs=(
             _Finding("confusion", "confusion"),
-            _Quantity("bun", "BUN", 8, 30, "mg/dL"),
-            _Quantity("respiratory_rate", "respiratory rate", 14, 36, "breaths/min"),
-            _SYSTOLIC,
-            _DIASTOLIC,
+            _Quantity("bun", "BUN", 10, 30, "mg/dL", 2),
+            _Quantity("respiratory_rate", "respiratory rate", 16, 40, "", 4),
+            _Quantity("sys_bp", "systolic BP", 90, 140, "mm Hg", 5),  # Only the diastolic one adds a point.
+            _Quantity("dia_bp", "diastolic BP", 50, 75, "mm Hg", 5),
         ),
         patient=("age",),
-    ),
-    _Calculator(
-        name="Body surface area",
-        explain=bsa_calculator_explaination,
-        asks="body surface area in m^2",
-        kind="decimal",
-        inputs=(_WEIGHT, _HEIGHT),
+        ages=(40, 89),
     ),
     _Calculator(
         name="Corrected calcium",
@@ -232,37 +208,9 @@ _CALCULATORS = (
         asks="albumin-corrected calcium in mg/dL",
         kind="decimal",
         inputs=(
-            _Quantity("albumin", "albumin", 1.5, 3.9, "g/dL", 1),
-            _Quantity("calcium", "calcium", 6.5, 11.0, "mg/dL", 1),
+            _Quantity("albumin", "albumin", 1.5, 3.0, "g/dL", 0.5),
+            _Quantity("calcium", "calcium", 6.0, 10.0, "mg/dL", 0.2),
         ),
-    ),
-    _Calculator(
-        name="Estimated due date",
-        explain=add_40_weeks_explanation,
-        asks="estimated due date by Naegele's rule",
-        kind="date",
-        inputs=(_LMP, _Count("cycle_length", "cycle of {} days", 28, 34)),
-        ages=(18, 42),
-        sexes=("Female",),
-    ),
-    _Calculator(
-        name="Fractional excretion of sodium",
-        explain=compute_fena_explanation,
-        asks="fractional excretion of sodium (FENa) in %",
-        kind="decimal",
-        inputs=(
-            _SODIUM,
-            _CREATININE,
-            _Quantity("urine_sodium", "urine sodium", 10, 90, "mEq/L"),
-            _Quantity("urine_creatinine", "urine creatinine", 20, 150, "mg/dL"),
-        ),
-    ),
-    _Calculator(
-        name="HOMA-IR",
-        explain=compute_homa_ir_explanation,
-        asks="HOMA-IR",
-        kind="decimal",
-        inputs=(_Quantity("insulin", "insulin", 3, 40, "µIU/mL"), _GLUCOSE),
     ),
     _Calculator(
         name="CHA2DS2-VASc",
@@ -270,13 +218,13 @@ _CALCULATORS = (
         asks="CHA2DS2-VASc score",
         kind="integer",
         inputs=(
-            _Finding("chf", "heart failure"),
+            _Finding("chf", _HEART_FAILURE),
             _HYPERTENSION,
             _STROKE,
-            _Finding("vascular_disease", "vascular disease"),
             _Finding("diabetes", "diabetes"),
         ),
         patient=("age", "sex"),
+        ages=(45, 89),
     ),
     _Calculator(
         name="LDL cholesterol",
@@ -284,32 +232,78 @@ _CALCULATORS = (
         asks="LDL cholesterol in mg/dL",
         kind="decimal",
         inputs=(
-            _Quantity("total_cholestrol", "total cholesterol", 180, 300, "mg/dL"),
-            _Quantity("hdl_cholestrol", "HDL", 30, 80, "mg/dL"),
-            _Quantity("triglycerides", "triglycerides", 60, 380, "mg/dL"),
+            _Quantity("total_cholestrol", "total cholesterol", 180, 300, "mg/dL", 10),
+            _Quantity("hdl_cholestrol", "HDL", 30, 70, "mg/dL", 10),
+            _Quantity("triglycerides", "triglycerides", 50, 350, "mg/dL", 50),
         ),
+    ),
+    _Calculator(
+        name="Centor score",
+        explain=compute_centor_score_explanation,
+        asks="Centor score",
+        kind="integer",
+        inputs=(
+            _Quantity("temperature", "temperature", 36.5, 40.0, "degrees celsius", 0.5),
+            _Finding("cough_absent", "no cough", "cough"),
+            _Finding("tender_lymph_nodes", "tender neck nodes"),
+            _Finding("exudate_swelling_tonsils", "tonsil exudate"),
+        ),
+        patient=("age",),
+        ages=(5, 44),
     ),
     _Calculator(
         name="Maintenance fluid",
         explain=maintenance_fluid_explanation,
         asks="hourly maintenance fluid in mL/hr",
         kind="decimal",
-        inputs=(_Quantity("weight", "weight", 7, 20, "kg", 1),),
+        inputs=(_Quantity("weight", "weight", 7.0, 20.0, "kg", 0.5),),
         ages=(1, 5),
+    ),
+    _Calculator(
+        name="FeverPAIN",
+        explain=compute_fever_pain_explanation,
+        asks="FeverPAIN score",
+        kind="integer",
+        inputs=(
+            _Finding("fever_24_hours", "fever in the past 24 hours"),
+            _Finding("cough_coryza_absent", "no cough or coryza", "cough"),
+            _Finding("symptom_onset", "onset 2 days ago", "onset 5 days ago"),
+            _Finding("purulent_tonsils", "purulent tonsils"),
+            _Finding("severe_tonsil_inflammation", "severe tonsil inflammation"),
+        ),
+        told=4,
+        ages=(5, 60),
     ),
     _Calculator(
         name="Mean arterial pressure",
         explain=mean_arterial_pressure_explanation,
         asks="mean arterial pressure in mm Hg",
         kind="decimal",
-        inputs=(_SYSTOLIC, _DIASTOLIC),
+        inputs=(  # Multiples of 15, so that the thirds are whole.
+            _Quantity("sys_bp", "systolic BP", 105, 195, "mm Hg", 15),
+            _Quantity("dia_bp", "diastolic BP", 45, 90, "mm Hg", 15),
+        ),
+    ),
+    _Calculator(
+        name="Revised cardiac risk index",
+        explain=compute_cardiac_index_explanation,
+        asks="Revised Cardiac Risk Index",
+        kind="integer",
+        inputs=(
+            _Finding("elevated_risk_surgery", "elevated risk surgery"),
+            _Finding("ischemetic_heart_disease", "ischemic heart disease"),
+            _Finding("congestive_heart_failure", _HEART_FAILURE),
+            _Finding("pre_operative_insulin_treatment", "insulin treatment"),
+            _Quantity("pre_operative_creatinine", "creatinine", 0.5, 3.5, "mg/dL", 0.5),
+        ),
+        told=4,
     ),
     _Calculator(
         name="Conception date",
         explain=add_2_weeks_explanation,
         asks="estimated date of conception",
         kind="date",
-        inputs=(_LMP,),
+        inputs=(_Date("menstrual_date", "last menstrual period"),),
         ages=(18, 42),
         sexes=("Female",),
     ),
@@ -319,53 +313,84 @@ _CALCULATORS = (
         asks="HAS-BLED score",
         kind="integer",
         inputs=(
-            _Count("alcoholic_drinks", "{} drinks a week", 0, 12),
+            _Count("alcoholic_drinks", "{} drinks a week", 0, 14),
             _HYPERTENSION,
             _STROKE,
             _Finding("prior_bleeding", "prior bleeding"),
             _Finding("labile_inr", "labile INR"),
         ),
         patient=("age",),
+        ages=(45, 89),
     ),
     _Calculator(
-        name="QTc (Rautaharju)",
-        explain=rautaharju_calculator_explanation,
-        asks="corrected QT interval by the Rautaharju formula in msec",
+        name="Delta gap",
+        explain=compute_delta_gap_explanation,
+        asks="delta gap in mEq/L",
         kind="decimal",
-        inputs=(_HEART_RATE, _QT),
+        inputs=_GAP,
+    ),
+    _Calculator(
+        name="PERC rule",
+        explain=compute_perc_rule_explanation,
+        asks="number of PERC criteria met",
+        kind="integer",
+        inputs=(
+            _Quantity("heart_rate", "heart rate", 60, 130, "", 5),
+            _Quantity("oxygen_sat", "SpO2", 90, 99, "%"),
+            _Finding("unilateral_leg_swelling", "unilateral leg swelling"),
+            _Finding("hemoptysis", "hemoptysis"),
+            _Finding("recent_surgery_or_trauma", "recent surgery"),
+        ),
+        patient=("age",),
+        ages=(25, 74),
     ),
     _Calculator(
         name="Corrected sodium",
         explain=compute_sodium_correction_hyperglycemia_explanation,
-        asks="sodium corrected for hyperglycemia in mEq/L",
+        asks="glucose-corrected sodium in mEq/L",
         kind="decimal",
-        inputs=(_SODIUM, _Quantity("glucose", "glucose", 110, 600, "mg/dL")),
+        inputs=(  # The correction is more than the tolerance: repeating the sodium is wrong.
+            _Quantity("sodium", "sodium", 120, 150, "mEq/L", 5),
+            _Quantity("glucose", "glucose", 450, 900, "mg/dL", 50),
+        ),
+    ),
+    _Calculator(
+        name="Wells DVT",
+        explain=compute_wells_criteria_dvt_explanation,
+        asks="Wells score for DVT",
+        kind="integer",
+        inputs=(
+            _Finding("active_cancer", "active cancer"),
+            _Finding("calf_swelling_3cm", "calf swelling >3 cm"),
+            _Finding("leg_swollen", "entire leg swollen", "leg not swollen"),
+            _Finding("pitting_edema_on_symptomatic_leg", "pitting edema"),
+            _Finding("previous_dvt", "previous DVT"),
+            _Finding("collateral_superficial_veins", "collateral veins"),
+        ),
+        told=4,
     ),
 )
 
-_NOTES = (
-    "{Patient} with {past} is seen in clinic. Findings: {facts}.",
-    "Admission note: {patient}. History: {past}. On arrival: {facts}.",
-    "{Patient} comes for a visit. Past: {past}. Recorded: {facts}.",
-    "Findings in {patient} (history: {past}): {facts}.",
-)
-
-_PASTS = ("migraine", "eczema", "hay fever", "a wrist fracture", "penicillin allergy", "psoriasis", "shingles")
+_NOTES = ("{Patient}: {facts}.", "Note on {patient}: {facts}.", "Findings in {patient}: {facts}.")
 
 # Facts that no calculator above uses.
 _ASIDES = (
-    _Quantity("potassium", "potassium", 3.5, 5.0, "mmol/L", 1),
-    _Quantity("hemoglobin", "hemoglobin", 11.0, 16.5, "g/dL", 1),
-    _Quantity("temperature", "temperature", 36.1, 37.4, "°C", 1),
-    _Quantity("platelets", "platelets", 160, 390, "10^9/L"),
-    _Quantity("oxygen", "SpO2", 94, 100, "%"),
+    "migraine",
+    "eczema",
+    "hay fever",
+    "wrist fracture",
+    "penicillin allergy",
+    "psoriasis",
+    "shingles",
+    _Quantity("potassium", "potassium", 3.5, 5.0, "mmol/L", 0.5),
+    _Quantity("hemoglobin", "hemoglobin", 11, 16, "g/dL"),
+    _Quantity("platelets", "platelets", 160, 390, "10^9/L", 10),
 )
 
 _FORMS: dict[Kind, str] = {"decimal": "<number>", "integer": "<whole number>", "date": "<MM/DD/YYYY>"}
 
-# A step that computes ("= 1.7 m", but not the "= +1 point" of a criteria list) or moves a date.
-_STEP = re.compile(r"= -?[0-9.]+\b(?! points?)|\bdate after adding|\bcycle length is [0-9]")
-_MAX_STEPS = 4  # Longer workings are drawn again, so that a response stays under 170 tokens.
+_SCORES = 5  # Scores asked for in turn: 0 to 4.
+_MAX_STEPS = 5  # Longer workings are drawn again, so that a response stays under 95 tokens.
 _TRIES = 1000
 
 
@@ -373,17 +398,21 @@ def _example(split: Split, index: int, seed: int, seen: set[str]) -> Example:
     """Draws the example of that index; `seen` holds the questions before it and gets this one."""
     rng = random.Random(f"{seed}-{split}-{index}")
     calculator = _CALCULATORS[index % len(_CALCULATORS)]
-    for _ in range(_TRIES):
+    wanted = (index // len(_CALCULATORS) + index) % _SCORES
+    for attempt in range(_TRIES):
         inputs = _inputs(calculator, rng)
         question = _question(calculator, inputs, rng)
         if _split(calculator, inputs) != split or question in seen:
             continue
-        worked = calculator.explain({key: inputs[key] for key in _used(calculator)})
+        worked = calculator.explain({key: inputs[key] for key in _used(calculator, inputs)})
         steps = _steps(worked["Explanation"])
         if len(steps) > _MAX_STEPS:
             continue
-        seen.add(question)
         value = worked["Answer"]
+        # A split may not have the wanted score: there is one way to have no criterion at all.
+        if calculator.kind == "integer" and value != wanted and attempt < _TRIES // 2:
+            continue
+        seen.add(question)
         lower, upper = limits(value, calculator.kind)
         return Example(
             id=f"{split}-{index:05d}",
@@ -402,45 +431,79 @@ def _example(split: Split, index: int, seed: int, seen: set[str]) -> Example:
 
 def _inputs(calculator: _Calculator, rng: random.Random) -> dict[str, Any]:
     patient = {"age": (rng.randint(*calculator.ages), "years"), "sex": rng.choice(calculator.sexes)}
-    return patient | {i.key: i.draw(rng) for i in calculator.inputs}
+    told = rng.sample(calculator.inputs, calculator.told or len(calculator.inputs))
+    return patient | {i.key: i.draw(rng) for i in told}
 
 
-def _used(calculator: _Calculator) -> tuple[str, ...]:
-    return (*calculator.patient, *(i.key for i in calculator.inputs))
+def _used(calculator: _Calculator, inputs: Mapping[str, Any]) -> list[str]:
+    return [key for key in (*calculator.patient, *(i.key for i in calculator.inputs)) if key in inputs]
 
 
 def _split(calculator: _Calculator, inputs: Mapping[str, Any]) -> Split:
     """The split these inputs belong to in every draw."""
-    canonical = json.dumps([calculator.name, [[key, inputs[key]] for key in sorted(_used(calculator))]])
+    canonical = json.dumps([calculator.name, [[key, inputs[key]] for key in sorted(_used(calculator, inputs))]])
     return "test" if hashlib.sha256(canonical.encode()).digest()[0] % 4 == 0 else "train"
 
 
 def _question(calculator: _Calculator, inputs: Mapping[str, Any], rng: random.Random) -> str:
-    facts = [i.tell(inputs[i.key]) for i in calculator.inputs]
-    if rng.random() < 0.6:
+    facts = [i.tell(inputs[i.key]) for i in calculator.inputs if i.key in inputs]
+    if rng.random() < 0.7:
         aside = rng.choice(_ASIDES)
-        facts.append(aside.tell(aside.draw(rng)))
+        facts.append(aside if isinstance(aside, str) else aside.tell(aside.draw(rng)))
     rng.shuffle(facts)
     patient = _patient(inputs["age"][0], inputs["sex"])
     note = rng.choice(_NOTES).format(
         patient=patient,
         Patient=patient.capitalize(),
-        past=rng.choice(_PASTS),
         facts=", ".join(facts),
     )
-    return (
-        f"{note}\nWhat is the patient's {calculator.asks}? "
-        f"Reason, then end with a line `Answer: {_FORMS[calculator.kind]}`."
-    )
+    return f"{note}\nWhat is the {calculator.asks}? Reason, then end with `Answer: {_FORMS[calculator.kind]}`."
 
 
 def _patient(age: int, sex: str) -> str:
-    article = "an" if age == 18 or age in range(80, 90) else "a"
+    article = "an" if age in (8, 11, 18) or age in range(80, 90) else "a"
     adult, child = {"Female": ("woman", "girl"), "Male": ("man", "boy")}[sex]
     return f"{article} {age}-year-old {adult if age >= 18 else child}"
 
 
+# A sentence that adds to a score: its sum, and what it says before the words that lead to the sum.
+_SUM = re.compile(r"([0-9]+ \+ [0-9]+ = [0-9]+)\.$")
+_CRITERION = re.compile(r"(.*?)(?:,? (?:and )?so |, (?:we|one|two|1) |\.$)")
+
+# One where the sentence before it names the criterion, and one that comes between.
+_POINTS_BACK = re.compile(r"This means|Hence|By Well's|Because at least one of these")
+_RULE = "For a point to be added, "
+
+# What only says that the criterion is there.
+_PRESENCE = re.compile(
+    r"""^(?:Because\ )?
+    (?:'?the\ patient(?:'s|\ is\ reported\ to\ have|\ note\ reports|\ has)[ ]
+      |(?:from\ the\ patient's\ note,\ )?the\ issue,\ |the\ )?
+    |,?'?,?\ (?:as|is|is\ reported\ to\ be|to\ be)\ '?present'?(?:\ for\ the\ patient(?:\ note)?)?$
+    |'""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+# A sentence that computes: what follows the words for "plugging in", and the units in it.
+_FORMULA = re.compile(r"(?:.* (?:we get|gives? us|fluid is) )?(.* = -?[0-9.]+(?: (?!points?\b).*)?\.)$")
+_UNITS = re.compile(
+    r" (?:mEq/L|mg/dL|g/dL|mm Hg|mL/kg/hr|mL/hr|kg|years|(?:beats|breaths) per minute|degrees Celsius)(?![\w/])"
+)
+
+
 def _steps(explanation: str) -> list[str]:
-    """The sentences of a worked explanation that compute something, and the conclusion."""
+    """What a worked explanation computes, in its own words, and its conclusion."""
     sentences = [" ".join(s.split()) for s in re.split(r"(?<=\.)\s+|\n", explanation) if s.strip()]
-    return [s for s in sentences[:-1] if _STEP.search(s)] + sentences[-1:]
+    steps = []
+    for before, sentence in pairwise(s for s in sentences[:-1] if not s.startswith(_RULE)):
+        if points := _SUM.search(sentence):
+            criterion = _CRITERION.match(before if _POINTS_BACK.match(sentence) else sentence)
+            assert criterion, sentence
+            steps.append(f"{_capital(_UNITS.sub('', _PRESENCE.sub('', criterion[1])))}: {points[1]}.")
+        elif formula := _FORMULA.match(sentence):
+            steps.append(_UNITS.sub("", formula[1]))
+    return [*steps, _capital(sentences[-1].removeprefix("Hence, "))]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tradeoff.evaluation import samples
@@ -104,6 +105,8 @@ def write(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
         column = table[field.name]
         if not field.nullable and column.null_count:
             raise ValueError(f"{path.name}: {field.name} is missing in {column.null_count} rows; no number is made up")
+        if pa.types.is_floating(field.type) and pc.any(pc.is_inf(column)).as_py():
+            raise ValueError(f"{path.name}: {field.name} is infinite somewhere; no table holds that")
     table = table.replace_schema_metadata({"tradeoff_table": path.stem, "tradeoff_schema_version": VERSION})
     write_whole(path, lambda aside: pq.write_table(table, aside))
 

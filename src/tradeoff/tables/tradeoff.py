@@ -96,8 +96,10 @@ def _paired(run: pd.DataFrame, base: pd.DataFrame, name: str) -> dict[str, float
 
 
 def _by_item(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds of each item."""
-    return rows.groupby("item", sort=True)[["value", "weight"]].mean()
+    """Means over seeds of each item, which every seed must have been asked."""
+    of_item = rows.groupby("item", sort=True)
+    assert of_item.size().eq(rows["run_id"].nunique()).all(), "seeds were asked different items"
+    return of_item[["value", "weight"]].mean()
 
 
 def _side(side: str, parts: list[dict[str, float]]) -> dict[str, float]:

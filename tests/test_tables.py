@@ -1,0 +1,335 @@
+"""Tables: one schema whatever the method, no number made up, and statistics with known answers."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from tradeoff.errors import UserError
+from tradeoff.evaluation import benchmark
+from tradeoff.evaluation.samples import Sample, table
+from tradeoff.models import CARD
+from tradeoff.provenance import write_json
+from tradeoff.study import BASE
+from tradeoff.tables import schemas
+from tradeoff.tables.collect import Entry, collect
+from tradeoff.tables.scores import scores, weighted_mean
+from tradeoff.tables.tradeoff import Z95, pareto, tradeoff
+
+DOMAIN, GENERAL = "medcalc_mini", ["arithmetic_mini", "base_text"]
+SETTINGS = {"precision": "float32", "batch_size": 8}
+COST = {"tokens": 101, "seconds": 2.5, "peak_memory_bytes": 16}
+UPDATE = {"delta_norm": 1.5, "share_moved": 0.75, "share_kept_bfloat16": 0.125}
+# Outcomes of four items of each benchmark; base_text counts nats.
+OUTCOMES = {DOMAIN: [0.0, 1.0, 0.0, 1.0], "arithmetic_mini": [1.0, 1.0, 1.0, 0.0], "base_text": [0.5, 1.5, 1.0, 1.0]}
+BETTER = OUTCOMES | {DOMAIN: [1.0, 1.0, 0.0, 1.0], "arithmetic_mini": [1.0, 0.0, 1.0, 0.0]}
+
+
+def items(outcomes, drop=None, **changed):
+    """The samples of one model: each outcome under every metric of its benchmark."""
+    return [
+        Sample(
+            **{
+                "benchmark": name,
+                "task_version": benchmark(name).version,
+                "item": f"{name}-{number}",
+                "prompt": "p",
+                "target": "t",
+                "response": "r",
+                "truncated": number == 3,
+                "invalid": number > 1,
+                "filter": "none",
+                "values": {m: value for m in benchmark(name).metrics if (name, m) != drop},
+                "weights": {m: 1.0 for m in benchmark(name).metrics if (name, m) != drop},
+            }
+            | changed
+        )
+        for name, values in outcomes.items()
+        for number, value in enumerate(values)
+    ]
+
+
+def entry(root, method=BASE, rate=None, seed=None, outcomes=OUTCOMES, drop=None):
+    """Writes a model's folder and returns its entry."""
+    folder = root / f"{method}-{rate}-{seed}"
+    run = None if method == BASE else {"method": {"recipe": method}, "learning_rate": rate, "seed": seed}
+    write_json(root / CARD, {"sha256": "b" * 64, "revision": None})
+    write_json(folder / CARD, {"run_id": folder.name, "spec": run})
+    pq.write_table(table(items(outcomes, drop)), folder / "samples.parquet")
+    names = (DOMAIN, *GENERAL)
+    return Entry(folder, "tiny", None if run is None else DOMAIN, method, rate, seed, run, names, root)
+
+
+@pytest.fixture
+def entries(tmp_path):
+    return [
+        entry(tmp_path),
+        entry(tmp_path, "sft", "1e-06", 0, BETTER),
+        entry(tmp_path, "sft", "1e-06", 1),
+        entry(tmp_path, "lora", "5e-06", 0),
+    ]
+
+
+@pytest.fixture
+def samples(entries):
+    return collect(entries, SETTINGS)
+
+
+@pytest.fixture
+def updates(entries):
+    return {e.folder.name: COST | UPDATE for e in entries[1:]}
+
+
+# Schemas
+
+
+def score_row(**values):
+    return {
+        "run_id": "r",
+        "model": "tiny",
+        "revision": None,
+        "domain": None,
+        "method": "base",
+        "recipe": "base",
+        "learning_rate": None,
+        "seed": None,
+        "precision": "float32",
+        "batch_size": 8,
+        "benchmark": DOMAIN,
+        "task_version": "1.0",
+        "metric": "accuracy",
+        "filter": "none",
+        "value": 0.5,
+        "stderr": 0.25,
+        "n": 4,
+        "n_truncated": 0,
+        "n_invalid": 0,
+    } | values
+
+
+ROWS = {
+    "base": score_row(),
+    "sft": score_row(domain=DOMAIN, learning_rate=1e-6, seed=0, value=1),
+    "lora": score_row(domain=DOMAIN, learning_rate=1, seed=16, revision="abc"),
+}
+
+
+def test_a_file_has_the_declared_schema_whatever_is_null_in_it(tmp_path):
+    for name, row in ROWS.items():
+        schemas.write(tmp_path / f"{name}.parquet", pd.DataFrame([row]), schemas.SCORES)
+        assert pq.read_schema(tmp_path / f"{name}.parquet").equals(schemas.SCORES)
+    lora, base = (schemas.read(tmp_path / f"{name}.parquet").iloc[0] for name in ("lora", "base"))
+    assert str(lora["seed"]) == "16"
+    assert lora["learning_rate"] == 1.0
+    assert base["seed"] is pd.NA
+    assert base["learning_rate"] is pd.NA
+
+
+def test_files_read_in_any_order_are_the_same_table(tmp_path):
+    for name, row in ROWS.items():
+        schemas.write(tmp_path / f"{name}.parquet", pd.DataFrame([row]), schemas.SCORES)
+    paths = [str(tmp_path / f"{name}.parquet") for name in ROWS]
+    found = [ds.dataset(list(order)).to_table().sort_by("seed") for order in itertools.permutations(paths)]
+    assert all(other.equals(found[0]) for other in found)
+    assert found[0].schema.equals(schemas.SCORES)
+    assert found[0]["seed"].to_pylist() == [0, 16, None]
+
+
+@pytest.mark.parametrize("row", [r for name, r in ROWS.items() if name != "base"])
+def test_null_and_not_null_in_one_frame_keep_their_types(row, tmp_path):
+    schemas.write(tmp_path / "scores.parquet", pd.DataFrame([ROWS["base"], row]), schemas.SCORES)
+    assert pq.read_table(tmp_path / "scores.parquet")["seed"].to_pylist() == [None, row["seed"]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"value": None}, "value"),
+        ({"value": math.nan}, "value"),
+        ({"value": math.inf}, "value"),
+        ({"learning_rate": -math.inf}, "learning_rate"),
+        ({"run_id": None}, "run_id"),
+        ({"n": 4.5}, "n with type|integer|truncat"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_what_the_schema_does_not_allow_is_not_written(changed, told, tmp_path):
+    path = tmp_path / "scores.parquet"
+    with pytest.raises(ValueError, match=told):
+        schemas.write(path, pd.DataFrame([score_row(**changed)]), schemas.SCORES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("column", ["value", "seed"])
+def test_a_missing_column_is_not_filled(column, tmp_path):
+    with pytest.raises(ValueError, match=column):
+        schemas.write(tmp_path / "scores.parquet", pd.DataFrame([score_row()]).drop(columns=column), schemas.SCORES)
+
+
+def test_a_file_tells_its_schema_s_version(tmp_path):
+    schemas.write(tmp_path / "scores.parquet", pd.DataFrame([score_row()]), schemas.SCORES)
+    metadata = pq.read_schema(tmp_path / "scores.parquet").metadata
+    assert metadata == {b"tradeoff_table": b"scores", b"tradeoff_schema_version": schemas.VERSION.encode()}
+
+
+# Collecting
+
+
+def test_collected_runs_are_the_same_in_any_order_and_fit_the_schema(entries, tmp_path):
+    keys = ["run_id", "benchmark", "item"]
+    expected = collect(entries, SETTINGS).sort_values(keys, ignore_index=True)
+    assert len(expected) == 4 * 12
+    for order in (entries[::-1], entries[1:] + entries[:1]):
+        found = collect(order, SETTINGS)
+        pd.testing.assert_frame_equal(found.sort_values(keys, ignore_index=True), expected)
+        schemas.write(tmp_path / "samples.parquet", found, schemas.SAMPLES)
+        assert pq.read_schema(tmp_path / "samples.parquet").equals(schemas.SAMPLES)
+    base = expected[expected["method"] == BASE]
+    assert base[["domain", "learning_rate", "seed", "revision"]].isna().all(axis=None)
+    assert set(base["run_id"]) == {"b" * 16}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "drop", "told"),
+    [
+        ({k: v for k, v in OUTCOMES.items() if k != DOMAIN}, None, f"no accuracy of {DOMAIN}"),
+        (OUTCOMES, (DOMAIN, "accuracy"), f"no accuracy of {DOMAIN}"),
+        (OUTCOMES, ("base_text", "code_length"), "no code_length of base_text"),
+    ],
+)
+def test_a_missing_benchmark_or_metric_stops_in_one_line(outcomes, drop, told, entries, tmp_path):
+    lacking = entry(tmp_path, "talr", "1e-06", 0, outcomes, drop)
+    with pytest.raises(UserError, match=rf"talr-1e-06-0/samples.parquet: {told}") as error:
+        collect([*entries, lacking], SETTINGS)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_of_another_spec_stops(entries, tmp_path):
+    write_json(entries[1].folder / CARD, {"run_id": "r", "spec": {"learning_rate": "5e-06"}})
+    with pytest.raises(UserError, match="another spec"):
+        collect(entries, SETTINGS)
+
+
+def test_a_benchmark_that_the_study_does_not_ask_for_is_left_out(tmp_path):
+    asked = entry(tmp_path, outcomes=OUTCOMES | {"shop_mini": [1.0]})
+    assert set(collect([asked], SETTINGS)["benchmark"]) == {DOMAIN, *GENERAL}
+
+
+# Scores
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "mean", "stderr"),
+    [
+        ([1, 0, 1, 1], [1, 1, 1, 1], 0.75, 0.25),
+        ([1, 0, 1, 1], [7, 7, 7, 7], 0.75, 0.25),
+        ([1, 0], [3, 1], 0.75, 0.375),
+        ([2, 2, 2], [1, 2, 3], 2.0, 0.0),
+    ],
+)
+def test_a_weighted_mean_and_its_standard_error(values, weights, mean, stderr):
+    assert weighted_mean(np.array(values, float), np.array(weights, float)) == pytest.approx((mean, stderr))
+
+
+def test_a_single_item_tells_nothing_of_its_spread():
+    mean, stderr = weighted_mean(np.array([0.5]), np.array([1.0]))
+    assert mean == 0.5
+    assert math.isnan(stderr)
+
+
+def test_scores_are_one_row_a_metric_with_counts(samples, tmp_path):
+    found = scores(samples)
+    schemas.write(tmp_path / "scores.parquet", found, schemas.SCORES)
+    assert len(found) == 4 * 4  # runs, and metrics of three benchmarks
+    row = found[(found["run_id"] == "sft-1e-06-0") & (found["benchmark"] == DOMAIN)].iloc[0]
+    assert (row["value"], row["stderr"]) == pytest.approx((0.75, 0.25))
+    assert (row["n"], row["n_truncated"], row["n_invalid"]) == (4, 1, 2)
+    base = found[(found["method"] == BASE) & (found["metric"] == "code_length")].iloc[0]
+    assert base["value"] == 1.0
+
+
+def test_scores_weigh_items_by_the_metric_s_weights(tmp_path):
+    asked = entry(tmp_path)
+    rows = items({DOMAIN: [1.0, 0.0]})
+    for row, weight in zip(rows, (3.0, 1.0), strict=True):
+        row.weights["accuracy"] = weight
+    pq.write_table(table([*rows, *items(OUTCOMES)[4:]]), asked.folder / "samples.parquet")
+    found = scores(collect([asked], SETTINGS)).set_index("benchmark").loc[DOMAIN]
+    assert (found["value"], found["stderr"]) == pytest.approx((0.75, 0.375))
+
+
+# The trade-off
+
+
+def test_the_trade_off_holds_paired_changes_over_items_and_means_over_seeds(samples, updates, tmp_path):
+    found = tradeoff(samples, updates, GENERAL)
+    schemas.write(tmp_path / "tradeoff.parquet", found, schemas.tradeoff(GENERAL))
+    found = schemas.read(tmp_path / "tradeoff.parquet").set_index("method")
+    assert list(found.index) == [BASE, "sft", "lora"]
+    base, sft = found.loc[BASE], found.loc["sft"]
+
+    # sft: two seeds, of which one differs from the base in the domain's first item and arithmetic's second.
+    assert (sft["seeds"], sft["learning_rate"]) == (2, 1e-6)
+    assert sft["domain_score"] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
+    assert sft["domain_change"] == pytest.approx(0.125)
+    assert sft["domain_change_stderr"] == pytest.approx(np.std([0.5, 0, 0, 0], ddof=1) / 2)
+    assert sft["domain_change_low"] == pytest.approx(0.125 - Z95 * 0.125)
+    assert sft["domain_change_high"] == pytest.approx(0.125 + Z95 * 0.125)
+    # base_text is no score and stays out of the general one.
+    assert sft["general_score"] == sft["arithmetic_mini"] == pytest.approx(0.625)
+    assert sft["general_change"] == pytest.approx(-0.125)
+    assert sft["base_text"] == 1.0
+
+    assert base["domain_score"] == 0.5
+    assert base[[c for c in found if "change" in c]].eq(0).all()
+    assert base[["learning_rate", *COST, *UPDATE]].isna().all()
+    assert sft[[*COST, *UPDATE]].to_dict() == COST | UPDATE
+    assert found["tokens"].dtype == "Int64"
+
+
+def test_the_general_score_is_the_plain_mean_of_bounded_benchmarks(tmp_path):
+    outcomes = OUTCOMES | {"ifeval_mini": [1.0, 0.0]}
+    names = (*GENERAL, "ifeval_mini")
+    asked = [entry(tmp_path, outcomes=outcomes), entry(tmp_path, "sft", "1e-06", 0, outcomes)]
+    asked = [Entry(**vars(e) | {"benchmarks": (DOMAIN, *names)}) for e in asked]
+    found = tradeoff(collect(asked, SETTINGS), {"sft-1e-06-0": COST | UPDATE}, list(names)).iloc[0]
+    assert found["general_score"] == pytest.approx((0.75 + 0.5) / 2)
+    assert found["general_stderr"] == pytest.approx(math.hypot(0.25, 0.5) / 2)
+
+
+def test_the_trade_off_stops_where_run_and_base_were_asked_different_items(entries, updates):
+    path = entries[1].folder / "samples.parquet"
+    pq.write_table(table([*items(BETTER)[:3], *items(BETTER)[4:]]), path)
+    with pytest.raises(AssertionError, match="different items"):
+        tradeoff(collect(entries, SETTINGS), updates, GENERAL)
+
+
+def test_the_schema_of_a_trade_off_follows_from_the_study_alone():
+    names = schemas.tradeoff(["a", "b"]).names
+    assert names.index("a") < names.index("b")
+    assert {"a_change", "b_change_stderr"} <= set(names)
+    assert not any(recipe in name for name in names for recipe in ("lora", "talr", "tau"))
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([(0.0, 1.0), (1.0, 0.0), (0.5, 0.5)], [True, True, True]),
+        ([(0.0, 1.0), (1.0, 0.0), (0.0, 0.5)], [True, True, False]),
+        ([(1.0, 1.0), (1.0, 0.5), (0.5, 1.0)], [True, False, False]),
+        ([(0.5, 0.5), (0.5, 0.5)], [True, True]),
+        ([(0.2, 0.3)], [True]),
+        ([], []),
+    ],
+)
+def test_the_pareto_front_is_what_nothing_beats(points, front):
+    assert pareto(points) == front
+
+
+def test_the_front_is_marked_in_the_trade_off(samples, updates):
+    found = tradeoff(samples, updates, GENERAL).set_index("method")["pareto"]
+    assert found.to_dict() == {BASE: True, "sft": True, "lora": True}  # lora is the base; sft trades
