@@ -99,7 +99,7 @@ def run(request, tiny_base, tmp_path_factory):
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp(request.param)
     write(folder / "tokens.parquet", tiny.sequences())
-    write_json(folder / "data" / CARD, {"train_sha256": "0"})
+    write_json(folder / "train.json", {"sha256": "0"})
     spec = {
         "method": method_spec(methods.build({"recipe": request.param})),
         "learning_rate": "1e-02",
@@ -107,7 +107,7 @@ def run(request, tiny_base, tmp_path_factory):
         "training": Training(epochs=1, batch_size=4).model_dump(),
     }
     output = folder / "runs" / "lr=1e-02" / "seed=0"
-    train_run(spec, "code", tiny_base, folder / "data", folder / "tokens.parquet", None, output)
+    train_run(spec, "code", tiny_base, folder / "train.json", folder / "tokens.parquet", None, output)
     return output, spec
 
 

@@ -50,7 +50,11 @@ class Tree:
 
     def snakemake(self, *arguments: str) -> str:
         """Runs Snakemake in the tree and returns what it printed."""
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HF_HUB_OFFLINE": "1",
+        }
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "smoke.yaml", *arguments]
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]

@@ -1,4 +1,8 @@
-"""Draws a domain's examples into JSON lines: `train.jsonl`, `test.jsonl` and a card with their hashes."""
+"""Draws a split of a domain into JSON lines, with a card beside it.
+
+Large files have such a card with their hash: Snakemake compares small inputs by content, so that jobs which depend on the
+card run again when the data changed, and not when it was touched.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +10,27 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tradeoff import domains
-from tradeoff.domains import Example, Split
+from tradeoff.domains import Example
 from tradeoff.errors import UserError, command
-from tradeoff.provenance import canonical_json, read_json, sha256_file, write_json, write_whole
-
-SPLITS: tuple[Split, ...] = ("train", "test")
+from tradeoff.provenance import canonical_json, sha256_file, write_json, write_whole
 
 
-def draw(spec: dict[str, object], folder: Path) -> None:
-    """Writes the examples that a data spec (`Study.data_spec`) describes.
+def draw(spec: dict[str, Any], path: Path) -> None:
+    """Writes the examples that a data spec (`Study.data_spec`) describes, and a card beside them with their hash.
 
     Raises:
         UserError: the domain has fewer than asked for.
     """
-    name = str(spec["domain"])
-    domain = domains.get(name)
-    card: dict[str, object] = {"spec": spec}
-    for split in SPLITS:
-        count, seed = spec[split], spec["seed"]
-        assert isinstance(count, int)
-        assert isinstance(seed, int)
-        try:
-            examples = domain.examples(split, count, seed)
-        except ValueError as error:
-            raise UserError(f"domain {name}: {error}; lower data.{split}") from None
-        path = folder / f"{split}.jsonl"
-        lines = "".join(canonical_json(asdict(example)) + "\n" for example in examples)
-        write_whole(path, lambda aside, text=lines: aside.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-        card[f"{split}_sha256"] = sha256_file(path)
-    write_json(folder / "card.json", card)
+    try:
+        examples = domains.get(spec["domain"]).examples(spec["split"], spec["count"], spec["seed"])
+    except ValueError as error:
+        raise UserError(f"domain {spec['domain']}: {error}; lower data.{spec['split']}") from None
+    lines = "".join(canonical_json(asdict(example)) + "\n" for example in examples)
+    write_whole(path, lambda aside: aside.write_text(lines, encoding="utf-8"))
+    write_json(path.with_suffix(".json"), {"spec": spec, "sha256": sha256_file(path)})
 
 
 def read(path: Path) -> list[Example]:
@@ -45,18 +39,13 @@ def read(path: Path) -> list[Example]:
     return [Example(r["id"], tuple(r["messages"]), r["response"], r["answer"]) for r in rows]
 
 
-def read_card(folder: Path) -> dict[str, str]:
-    """The card beside the examples."""
-    return read_json(folder / "card.json")
-
-
 def main() -> None:
-    """`python -m tradeoff.data SPEC FOLDER`."""
+    """`python -m tradeoff.data SPEC FILE`."""
     parser = argparse.ArgumentParser(prog="python -m tradeoff.data", description="Draw a domain's examples.")
     parser.add_argument("spec", type=json.loads, help="JSON of Study.data_spec")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("file", type=Path, help="JSON lines to write")
     arguments = parser.parse_args()
-    draw(arguments.spec, arguments.folder)
+    draw(arguments.spec, arguments.file)
 
 
 if __name__ == "__main__":

@@ -216,16 +216,18 @@ class Study(Section):
         """What decides a base model's weights."""
         return self.models[model].model_dump()
 
-    def data_spec(self, domain: str) -> dict[str, Any]:
-        """What decides a domain's examples."""
-        return {"domain": domain, "version": domains.version(domain), **self.data.model_dump()}
+    def data_spec(self, domain: str, split: domains.Split) -> dict[str, Any]:
+        """What decides the examples of a domain's split."""
+        count = self.data.train if split == "train" else self.data.test
+        version = domains.version(domain)
+        return {"domain": domain, "version": version, "split": split, "count": count, "seed": self.data.seed}
 
     def run_spec(self, run: Run) -> dict[str, Any]:
         """What decides a run's weights, beside the hashes of base and data that are known only once these exist."""
         method = self.methods[run.method]
         spec = {
             "model": self.model_spec(run.model),
-            "data": {k: v for k, v in self.data_spec(run.domain).items() if k != "test"},
+            "data": self.data_spec(run.domain, "train"),
             "method": method_spec(method),
             "learning_rate": run.rate,
             "seed": run.seed,

@@ -19,24 +19,26 @@ rule import_base:
 
 rule draw:
     output:
-        train="<study>/data/{domain}/train.jsonl",
-        test="<study>/data/{domain}/test.jsonl",
-        card="<study>/data/{domain}/card.json",
+        examples="<study>/data/{domain}/{split}.jsonl",
+        card="<study>/data/{domain}/{split}.json",
     log:
-        "<study>/logs/draw/{domain}.log",
+        "<study>/logs/draw/{domain}/{split}.log",
+    wildcard_constraints:
+        split="train|test",
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain)),
+        spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, wildcards.split)),
         code=lambda wildcards: code_digest(["tradeoff.data", f"tradeoff.domains.{wildcards.domain}"]),
     shell:
-        "python -m tradeoff.data {params.spec:q} $(dirname {output.card}) 2>&1 | tee {log}"
+        "python -m tradeoff.data {params.spec:q} {output.examples} 2>&1 | tee {log}"
 
 
 rule encode:
     input:
         base="<study>/models/{model}/card.json",
-        examples="<study>/data/{domain}/train.jsonl",
+        card="<study>/data/{domain}/train.json",
+        examples=ancient("<study>/data/{domain}/train.jsonl"),
     output:
         tokens="<study>/data/{domain}/{model}/tokens.parquet",
         card="<study>/data/{domain}/{model}/tokens.json",
@@ -55,9 +57,11 @@ rule encode:
 rule measure_base:
     input:
         base="<study>/models/{model}/card.json",
-        tokens="<study>/data/{domain}/{model}/tokens.parquet",
+        card="<study>/data/{domain}/{model}/tokens.json",
+        tokens=ancient("<study>/data/{domain}/{model}/tokens.parquet"),
     output:
-        "<study>/data/{domain}/{model}/base_nll.parquet",
+        nll="<study>/data/{domain}/{model}/base_nll.parquet",
+        card="<study>/data/{domain}/{model}/base_nll.json",
     log:
         "<study>/logs/measure_base/{model}/{domain}.log",
     conda:
@@ -67,5 +71,5 @@ rule measure_base:
         precision=STUDY.training.precision,
         code=code_digest(["tradeoff.training.base_nll"]),
     shell:
-        "python -m tradeoff.training.base_nll $(dirname {input.base}) {input.tokens} {output} "
+        "python -m tradeoff.training.base_nll $(dirname {input.base}) {input.tokens} {output.nll} "
         "--batch-tokens {params.tokens} --precision {params.precision} 2>&1 | tee {log}"

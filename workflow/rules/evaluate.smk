@@ -25,7 +25,7 @@ rule evaluate_base:
     input:
         base="<study>/models/{model}/card.json",
         texts="<study>/models/{model}/base_text.parquet",
-        data=expand("<study>/data/{domain}/card.json", domain=STUDY.domains),
+        data=expand("<study>/data/{domain}/test.json", domain=STUDY.domains),
     output:
         f"<study>/runs/{{model}}/{BASE}/samples.parquet",
     log:
@@ -33,12 +33,13 @@ rule evaluate_base:
     conda:
         "../../envs/tradeoff.yaml"
     params:
+        root=lambda wildcards, input: Path(input.base).parents[2],
         settings=canonical_json(STUDY.evaluation_spec()),
         benchmarks=[*STUDY.domains, *STUDY.general],
         code=evaluation_code([*STUDY.domains, *STUDY.general]),
     shell:
         "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --texts {input.texts} "
-        "--data results/{STUDY.study}/data --store results/{STUDY.study}/evaluations --settings {params.settings:q} "
+        "--data {params.root}/data --store {params.root}/evaluations --settings {params.settings:q} "
         "--benchmarks {params.benchmarks} --code {params.code:q} --label {wildcards.model} --output {output} "
         "2>&1 | tee {log}"
 
@@ -47,20 +48,21 @@ rule evaluate:
     input:
         base="<study>/models/{model}/card.json",
         texts="<study>/models/{model}/base_text.parquet",
-        data="<study>/data/{domain}/card.json",
-        run=f"{RUN}/card.json",
+        data="<study>/data/{domain}/test.json",
+        run=f"<study>/runs/{RUN}/card.json",
     output:
-        f"{RUN}/samples.parquet",
+        f"<study>/runs/{RUN}/samples.parquet",
     log:
-        RUN.replace("/runs/", "/logs/evaluate/") + ".log",
+        f"<study>/logs/evaluate/{RUN}.log",
     conda:
         "../../envs/tradeoff.yaml"
     params:
+        root=lambda wildcards, input: Path(input.base).parents[2],
         settings=canonical_json(STUDY.evaluation_spec()),
         benchmarks=lambda wildcards: [wildcards.domain, *STUDY.general],
         code=lambda wildcards: evaluation_code([wildcards.domain, *STUDY.general]),
     shell:
         "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --run $(dirname {input.run}) "
-        "--texts {input.texts} --data results/{STUDY.study}/data --store results/{STUDY.study}/evaluations "
+        "--texts {input.texts} --data {params.root}/data --store {params.root}/evaluations "
         "--settings {params.settings:q} --benchmarks {params.benchmarks} --code {params.code:q} "
         "--label '{wildcards.method} {wildcards.rate} {wildcards.seed}' --output {output} 2>&1 | tee {log}"

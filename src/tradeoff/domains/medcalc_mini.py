@@ -3,8 +3,8 @@
 Source: MedCalc-Bench (Khandekar et al. 2024, arXiv 2406.12036), through the calculators of the package `medcalc-bench`.
 The notes are generated: a patient, the inputs of one calculator and mostly one fact that does not matter. The response
 is made of the package's own words: of a score, each criterion that adds points with its sum; of an equation, the
-line with the values plugged in, without units; then the package's conclusion and a last line `Answer: <value>`. Formulas, criteria
-lists, criteria that leave a score as it is and the words around a sum are left out.
+line with the values plugged in; then the package's conclusion and a last line `Answer: <value>`. Formulas, criteria
+lists, criteria that leave a score as it is, the words around a sum and the units in these lines are left out.
 
 It is easier than MedCalc-Bench on purpose, so that a small model can learn it from few examples: short notes, round
 inputs, half of the calculators scores of 0 to 4. The scores take turns, as far as the inputs of a split allow, so that
@@ -350,8 +350,8 @@ _CALCULATORS = (
         asks="glucose-corrected sodium in mEq/L",
         kind="decimal",
         inputs=(  # The correction is more than the tolerance: repeating the sodium is wrong.
-            _Quantity("sodium", "sodium", 120, 150, "mEq/L", 5),
-            _Quantity("glucose", "glucose", 450, 900, "mg/dL", 50),
+            _Quantity("sodium", "sodium", 110, 155, "mEq/L", 5),
+            _Quantity("glucose", "glucose", 500, 1000, "mg/dL", 50),
         ),
     ),
     _Calculator(
@@ -390,7 +390,10 @@ _ASIDES = (
 _FORMS: dict[Kind, str] = {"decimal": "<number>", "integer": "<whole number>", "date": "<MM/DD/YYYY>"}
 
 _SCORES = 5  # Scores asked for in turn: 0 to 4.
-_MAX_STEPS = 5  # Longer workings are drawn again, so that a response stays under 95 tokens.
+
+# About a token of SmolLM2. Longer responses are drawn again, so that none has more than 95 tokens.
+_PIECE = re.compile(r"[^\W\d]+|\d| (?=\d)|[^\w\s]|\n")
+_MAX_PIECES = 88
 _TRIES = 1000
 
 
@@ -405,10 +408,10 @@ def _example(split: Split, index: int, seed: int, seen: set[str]) -> Example:
         if _split(calculator, inputs) != split or question in seen:
             continue
         worked = calculator.explain({key: inputs[key] for key in _used(calculator, inputs)})
-        steps = _steps(worked["Explanation"])
-        if len(steps) > _MAX_STEPS:
-            continue
         value = worked["Answer"]
+        response = "\n".join([*_steps(worked["Explanation"]), f"Answer: {value}"])
+        if len(_PIECE.findall(response)) > _MAX_PIECES:
+            continue
         # A split may not have the wanted score: there is one way to have no criterion at all.
         if calculator.kind == "integer" and value != wanted and attempt < _TRIES // 2:
             continue
@@ -417,7 +420,7 @@ def _example(split: Split, index: int, seed: int, seen: set[str]) -> Example:
         return Example(
             id=f"{split}-{index:05d}",
             messages=({"role": "user", "content": question},),
-            response="\n".join([*steps, f"Answer: {value}"]),
+            response=response,
             answer={
                 "calculator": calculator.name,
                 "kind": calculator.kind,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tradeoff.errors import command
 from tradeoff.models import autocast, device, load_base, load_tokenizer, set_threads
 from tradeoff.progress import Progress
-from tradeoff.provenance import write_whole
+from tradeoff.provenance import sha256_file, write_json, write_whole
 from tradeoff.training import batches, tokens
 from tradeoff.training.losses import TokenLosses
 
@@ -71,6 +71,7 @@ def main() -> None:
     )
     rows = {"id": [s.id for s in sequences], "nll": [n.tolist() for n in nll]}
     write_whole(arguments.output, lambda aside: pq.write_table(pa.table(rows, schema=SCHEMA), aside))
+    write_json(arguments.output.with_suffix(".json"), {"sha256": sha256_file(arguments.output)})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from tradeoff import data
 from tradeoff.errors import UserError, command
 from tradeoff.models import load_tokenizer
-from tradeoff.provenance import write_json
+from tradeoff.provenance import sha256_file, write_json
 from tradeoff.training import batches, tokens
 
 
@@ -26,6 +26,7 @@ def encode(base: Path, examples: Path, max_length: int, output: Path) -> None:
         raise UserError(f"{examples}: no example has at most {max_length} tokens; raise training.max_length")
     tokens.write(output, kept)
     card = {
+        "sha256": sha256_file(output),
         **batches.describe(kept),
         "dropped_too_long": sum(len(s.ids) > max_length for s in encoded),
         "dropped_nothing_supervised": sum(s.targets <= 0 for s in encoded),

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tradeoff import data, methods
+from tradeoff import methods
 from tradeoff.errors import command
 from tradeoff.models import CARD, DELTA, Delta, load_base, load_parameters, load_tokenizer, set_threads
 from tradeoff.progress import Progress
@@ -36,10 +36,10 @@ STEPS_SCHEMA = pa.schema(
 
 
 def train_run(
-    spec: dict[str, Any], code: str, base: Path, data_folder: Path, encoded: Path, base_nll: Path | None, output: Path
+    spec: dict[str, Any], code: str, base: Path, data_card: Path, encoded: Path, base_nll: Path | None, output: Path
 ) -> None:
     """Trains what a run spec (`Study.run_spec`) describes; the card is written last."""
-    base_card, data_card = read_json(base / CARD), data.read_card(data_folder)
+    base_sha256, data_sha256 = read_json(base / CARD)["sha256"], read_json(data_card)["sha256"]
     method = methods.build(spec["method"])
     sequences = tokens.read(encoded)
     parameters = load_parameters(base)
@@ -69,10 +69,10 @@ def train_run(
     write_json(
         output / CARD,
         {
-            "run_id": run_id(spec, base_card["sha256"], data_card["train_sha256"]),
+            "run_id": run_id(spec, base_sha256, data_sha256),
             "spec": spec,
-            "base_sha256": base_card["sha256"],
-            "data_sha256": data_card["train_sha256"],
+            "base_sha256": base_sha256,
+            "data_sha256": data_sha256,
             "code": code,
             "delta_sha256": sha256_file(output / DELTA),
             "training": {
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--spec", type=json.loads, required=True, help="JSON of Study.run_spec")
     parser.add_argument("--code", required=True, help="digest of the code, for the card")
     parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="card of the training examples")
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--base-nll", type=Path)
     parser.add_argument("--output", type=Path, required=True)
