@@ -118,15 +118,15 @@ def test_a_small_draw_covers_calculators_and_kinds_evenly():
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_the_scores_spread_so_that_guessing_earns_little(split):
+def test_the_scores_spread_over_few_criteria_and_no_value_is_the_rule(split):
     draw = domains.get("medcalc_mini").examples(split, 40 * len(medcalc_mini._CALCULATORS), seed=1)
     values = {c.name: Counter(e.answer["value"] for e in draw if e.answer["calculator"] == c.name) for c in SCORES}
-    assert all(set(scores) == {0, 1, 2, 3, 4} for scores in values.values())
-    assert all(max(scores.values()) <= 0.4 * scores.total() for scores in values.values())
+    assert all(set(scores) >= {0, 1, 2, 3} for scores in values.values())
+    assert all(max(scores.values()) <= 0.45 * scores.total() for scores in values.values())
     # A small draw has them all as well, over its calculators.
     small = Counter(e.answer["value"] for e in draw[:40] if e.answer["kind"] == "integer")
-    assert len(small) == 5
-    assert max(small.values()) <= 0.4 * small.total()
+    assert set(small) >= {0, 1, 2, 3}
+    assert max(small.values()) <= 0.5 * small.total()
 
 
 def test_the_working_of_a_score_adds_up_to_it():

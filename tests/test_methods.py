@@ -215,14 +215,15 @@ def test_l2_counts_every_trained_weight_once(tiny_model):
 # The same through the loop
 
 
-def test_a_step_of_talr_is_what_the_formula_says(batch_tokens):
+@pytest.mark.parametrize("floor", [0.01, 0.4])
+def test_a_step_of_talr_is_what_the_formula_says(floor, batch_tokens):
     data = tiny.sequences()
-    steps = tiny.fit({"recipe": "talr"}, data, rate=STILL, batch_tokens=batch_tokens).steps
+    steps = tiny.fit(TALR(floor=floor), data, rate=STILL, batch_tokens=batch_tokens).steps
     for number, step in enumerate(steps):
         nll = step_losses(number, data)
         tau = torch.stack([n.mean() for n in nll]).quantile(0.5)
         nll_T = torch.cat(nll)
-        weights_T = (-nll_T / tau).exp().clamp(min=0.01)
+        weights_T = (-nll_T / tau).exp().clamp(min=floor)
         assert step.loss == pytest.approx((weights_T * nll_T).mean().item(), rel=1e-5)
         assert step.mean_weight == pytest.approx(weights_T.mean().item(), rel=1e-5)
         assert step.nll == pytest.approx(nll_T.mean().item(), rel=1e-5)
@@ -245,11 +246,10 @@ def test_l2_adds_its_penalty_once_a_step(batch_tokens):
     assert held.steps[-1].loss > held.steps[-1].nll
     assert held.delta.statistics(start)["delta_norm"] < 0.8 * plain.delta.statistics(start)["delta_norm"]
 
-    one = tiny.sequences(1)  # two steps: the second's penalty is that of the first step's delta
-    first = tiny.fit({"recipe": "sft"}, one, batch_tokens=batch_tokens, rate=1e-2, schedule="constant")
-    steps = tiny.fit(
-        {"recipe": "l2", "strength": 0.1}, one, epochs=2, batch_tokens=batch_tokens, rate=1e-2, schedule="constant"
-    ).steps
+    # Of two steps over the same examples, the second's penalty is that of the first's delta.
+    options = {"data": tiny.sequences(4), "batch_tokens": batch_tokens, "rate": 1e-2, "schedule": "constant"}
+    first = tiny.fit({"recipe": "sft"}, **options)
+    steps = tiny.fit({"recipe": "l2", "strength": 0.1}, epochs=2, **options).steps
     distance = first.delta.statistics(start)["delta_norm"] ** 2
     assert steps[1].loss - steps[1].nll == pytest.approx(0.1 * distance, rel=1e-4)
 

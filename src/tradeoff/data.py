@@ -1,7 +1,7 @@
 """Draws a split of a domain into JSON lines, with a card beside it.
 
-Large files have such a card with their hash: Snakemake compares small inputs by content, so that jobs which depend on the
-card run again when the data changed, and not when it was touched.
+Large files have such a card with their hash: Snakemake compares small inputs by content, so that jobs which depend on
+the card run again when the data changed, and not when it was touched.
 """
 
 from __future__ import annotations

@@ -208,8 +208,8 @@ _CALCULATORS = (
         asks="albumin-corrected calcium in mg/dL",
         kind="decimal",
         inputs=(
-            _Quantity("albumin", "albumin", 1.5, 3.0, "g/dL", 0.5),
-            _Quantity("calcium", "calcium", 6.0, 10.0, "mg/dL", 0.2),
+            _Quantity("albumin", "albumin", 2.0, 3.5, "g/dL", 0.5),
+            _Quantity("calcium", "calcium", 7.0, 10.0, "mg/dL", 0.2),
         ),
     ),
     _Calculator(
@@ -349,9 +349,9 @@ _CALCULATORS = (
         explain=compute_sodium_correction_hyperglycemia_explanation,
         asks="glucose-corrected sodium in mEq/L",
         kind="decimal",
-        inputs=(  # The correction is more than the tolerance: repeating the sodium is wrong.
-            _Quantity("sodium", "sodium", 110, 155, "mEq/L", 5),
-            _Quantity("glucose", "glucose", 500, 1000, "mg/dL", 50),
+        inputs=(
+            _Quantity("sodium", "sodium", 120, 145, "mEq/L"),
+            _Quantity("glucose", "glucose", 200, 600, "mg/dL", 50),
         ),
     ),
     _Calculator(
@@ -389,7 +389,7 @@ _ASIDES = (
 
 _FORMS: dict[Kind, str] = {"decimal": "<number>", "integer": "<whole number>", "date": "<MM/DD/YYYY>"}
 
-_SCORES = 5  # Scores asked for in turn: 0 to 4.
+_SCORES = (1, 0, 2, 1, 3, 1, 2, 0, 1, 2)  # Asked for in turn: most patients meet few criteria.
 
 # About a token of SmolLM2. Longer responses are drawn again, so that none has more than 95 tokens.
 _PIECE = re.compile(r"[^\W\d]+|\d| (?=\d)|[^\w\s]|\n")
@@ -401,7 +401,7 @@ def _example(split: Split, index: int, seed: int, seen: set[str]) -> Example:
     """Draws the example of that index; `seen` holds the questions before it and gets this one."""
     rng = random.Random(f"{seed}-{split}-{index}")
     calculator = _CALCULATORS[index % len(_CALCULATORS)]
-    wanted = (index // len(_CALCULATORS) + index) % _SCORES
+    wanted = _SCORES[(index // len(_CALCULATORS) + index) % len(_SCORES)]
     for attempt in range(_TRIES):
         inputs = _inputs(calculator, rng)
         question = _question(calculator, inputs, rng)

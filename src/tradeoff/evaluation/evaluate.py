@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff import data, domains
 from tradeoff.domains import Domain, Example, Outcome
-from tradeoff.errors import command
+from tradeoff.errors import UserError, command
 from tradeoff.evaluation import BASE_TEXT, TASKS, base_text, benchmark
 from tradeoff.evaluation.lm import GreedyLM
 from tradeoff.evaluation.samples import SCHEMA, Sample, table
@@ -131,7 +131,10 @@ def run_task(
     lm = GreedyLM(model, tokenizer, settings["batch_size"], lambda done: progress[0].advance(done))
     drawn = {"count": settings["items"], "seed": settings["seed"]}
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=drawn)
-    ((name, loaded),) = manager.load([task])["tasks"].items()
+    try:
+        ((name, loaded),) = manager.load([task])["tasks"].items()
+    except ValueError as error:
+        raise UserError(f"{task}: {error}; lower evaluation.items") from None
     progress.append(Progress(label, len(loaded.eval_docs)))
     results = simple_evaluate(
         lm,

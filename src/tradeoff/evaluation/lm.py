@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -82,7 +81,7 @@ def greedy(
     Rows that have ended leave the batch once half of them have, so that no time goes into padding.
     """
     cache = DynamicCache(config=model.config)
-    shared = commonprefix([prompt[:-1] for prompt in prompts])  # a template's opening, read once
+    shared = _shared([prompt[:-1] for prompt in prompts])  # a template's opening, read once
     if shared:
         model(input_ids=torch.tensor([shared], device=model.device), cache=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(len(prompts))
@@ -123,6 +122,12 @@ def greedy(
         attention_BL = torch.cat([attention_BL, attention_BL.new_ones(len(rows), 1)], dim=1)
         position_BL = position_BL[:, -1:] + 1
     return written
+
+
+def _shared(prompts: list[list[int]]) -> list[int]:
+    """The longest opening that all have."""
+    first, last = min(prompts), max(prompts)
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 def _greedy_only(options: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,9 +88,7 @@ def merges_at_boundary(tokenizer: PreTrainedTokenizerBase, example: Example) -> 
 
 def _response_ids(tokenizer: PreTrainedTokenizerBase, example: Example, prompt: str) -> list[int]:
     """The response's ids up to and with one end-of-turn token, whatever white space the template adds after it."""
-    # Not `all_special_ids`, which leaves out special tokens without a role, as `<end_of_turn>` may be.
-    special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special[tokenizer.eos_token_id] = tokenizer.eos_token
+    special = _special_tokens(tokenizer)
     text = example.response
     while ending := next((token for token in special.values() if text.endswith(token)), None):
         text = text.removesuffix(ending)
@@ -107,6 +106,13 @@ def _response_ids(tokenizer: PreTrainedTokenizerBase, example: Example, prompt: 
     if tokenizer.decode(ids[end + 1 :]).strip():  # a special token inside the response, and none after it
         end = len(ids)
     return ids[: end + 1] if end < len(ids) else [*ids, tokenizer.eos_token_id]
+
+
+@cache
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """All special tokens by id; `all_special_ids` lacks those without a role, which `<end_of_turn>` may be."""
+    special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {**special, tokenizer.eos_token_id: tokenizer.eos_token}
 
 
 def write(path: Path, sequences: Iterable[Sequence]) -> None:

@@ -1,0 +1,55 @@
+"""The README tells the truth: its map is the tree, its example of a method runs."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import torch
+
+from tradeoff.methods import Tokens
+from tradeoff.methods.talr import TALR
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tracked() -> set[Path]:
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    return {Path(file) for file in files} or {p.relative_to(ROOT) for p in ROOT.rglob("*") if p.is_file()}
+
+
+def test_the_map_is_the_tree():
+    block = README.split("## Map")[1].split("```")[1]
+    folder, named = "", set()
+    for line in block.splitlines()[1:]:
+        name = line.split()[0]
+        if line.startswith("src/tradeoff/"):
+            folder = "src/tradeoff/"
+        elif not line.startswith("  "):
+            folder = ""
+            named.add(name)
+        else:
+            named.add(f"{folder}{name}")
+    for name in named:
+        assert (ROOT / name).exists(), f"{name} is on the map and not in the tree"
+    here = {p.parts[2] + ("/" if len(p.parts) > 3 else "") for p in tracked() if p.parts[:2] == ("src", "tradeoff")}
+    missing = {n for n in here - {"__init__.py", "py.typed"} if f"src/tradeoff/{n}" not in named}
+    assert not missing, f"in src/tradeoff and not on the map: {missing}"
+    folders = {f"{p.parts[0]}/" for p in tracked() if len(p.parts) > 1} - {"src/"}
+    assert {f for f in folders if not any(n.startswith(f) for n in named)} == set()
+
+
+def test_the_example_of_a_method_is_talr_at_tau_1_without_a_floor():
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "class DFT" in block)
+    space: dict = {}
+    exec(code, space)
+    tokens = Tokens(torch.tensor([0.1, 2.0, 5.0]), torch.tensor([0, 0, 1]))
+    torch.testing.assert_close(
+        space["DFT"]().token_weights(tokens), TALR(tau=1.0, floor=0.0).token_weights(tokens), rtol=0, atol=0
+    )
