@@ -244,11 +244,11 @@ def test_a_single_item_tells_nothing_of_its_spread():
 def test_scores_are_one_row_a_metric_with_counts(samples, tmp_path):
     found = scores(samples)
     schemas.write(tmp_path / "scores.parquet", found, schemas.SCORES)
-    assert len(found) == 4 * 4  # runs, and metrics of three benchmarks
+    assert len(found) == 4 * 5  # runs, and metrics of three benchmarks
     row = found[(found["run_id"] == "sft-1e-06-0") & (found["benchmark"] == DOMAIN)].iloc[0]
     assert (row["value"], row["stderr"]) == pytest.approx((0.75, 0.25))
     assert (row["n"], row["n_truncated"], row["n_invalid"]) == (4, 1, 2)
-    base = found[(found["method"] == BASE) & (found["metric"] == "code_length")].iloc[0]
+    base = found[(found["method"] == BASE) & (found["benchmark"] == "base_text")].iloc[0]
     assert base["value"] == 1.0
 
 
@@ -258,7 +258,7 @@ def test_scores_weigh_items_by_the_metric_s_weights(tmp_path):
     for row, weight in zip(rows, (3.0, 1.0), strict=True):
         row.weights["accuracy"] = weight
     pq.write_table(table([*rows, *items(OUTCOMES)[4:]]), asked.folder / "samples.parquet")
-    found = scores(collect([asked], SETTINGS)).set_index("benchmark").loc[DOMAIN]
+    found = scores(collect([asked], SETTINGS)).set_index(["benchmark", "metric"]).loc[(DOMAIN, "accuracy")]
     assert (found["value"], found["stderr"]) == pytest.approx((0.75, 0.375))
 
 

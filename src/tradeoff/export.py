@@ -27,7 +27,7 @@ def export(base: Path, run: Path, output: Path, dtype: str) -> None:
     card = read_json(run / CARD)
     if card["base_sha256"] != read_json(base / CARD)["sha256"]:
         raise UserError(f"{run}: made from another base than {base}; name its own")
-    load_result(base, run).to(DTYPES[dtype]).save_pretrained(output)  # type: ignore[arg-type]
+    load_result(base, run).to(DTYPES[dtype]).save_pretrained(output)
     load_tokenizer(base).save_pretrained(output)
     if dtype == "bfloat16":
         kept, moved = card["update"]["share_kept_bfloat16"], card["update"]["share_moved"]

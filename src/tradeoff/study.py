@@ -22,6 +22,7 @@ import yaml
 from pydantic import BeforeValidator, Field, InstanceOf, TypeAdapter, ValidationError, WithJsonSchema, model_validator
 
 from tradeoff import domains, evaluation, methods
+from tradeoff.domains import Split
 from tradeoff.section import Precision, Section, fail, nearest, plain
 from tradeoff.training.settings import Training
 
@@ -216,7 +217,7 @@ class Study(Section):
         """What decides a base model's weights."""
         return self.models[model].model_dump()
 
-    def data_spec(self, domain: str, split: domains.Split) -> dict[str, Any]:
+    def data_spec(self, domain: str, split: Split) -> dict[str, Any]:
         """What decides the examples of a domain's split."""
         count = self.data.train if split == "train" else self.data.test
         version = domains.version(domain)

@@ -148,6 +148,7 @@ class _Calculator:
         name: For the reports; also the identity of its questions.
         explain: The package's function, inputs to {"Explanation", "Answer"}.
         asks: What is asked for, with its unit.
+        hint: The rule, told with the question: a small model does not know it, and few examples do not teach it.
         kind: How the answer is scored.
         inputs: What the note tells,
         told: and how many of them, drawn anew for every note; all if None. The package takes the others as absent.
@@ -159,6 +160,7 @@ class _Calculator:
     name: str
     explain: Callable[[dict[str, Any]], dict[str, Any]]
     asks: str
+    hint: str
     kind: Kind
     inputs: tuple[_Input, ...]
     told: int | None = None
@@ -184,6 +186,7 @@ _CALCULATORS = (
         name="Anion gap",
         explain=compute_anion_gap_explanation,
         asks="anion gap in mEq/L",
+        hint="It is sodium - (chloride + bicarbonate).",
         kind="decimal",
         inputs=_GAP,
     ),
@@ -191,6 +194,7 @@ _CALCULATORS = (
         name="CURB-65",
         explain=curb_65_explanation,
         asks="CURB-65 score",
+        hint="1 point each: confusion, BUN > 19, respiratory rate >= 30, diastolic BP <= 60, age >= 65.",
         kind="integer",
         inputs=(
             _Finding("confusion", "confusion"),
@@ -206,6 +210,7 @@ _CALCULATORS = (
         name="Corrected calcium",
         explain=calculate_corrected_calcium_explanation,
         asks="albumin-corrected calcium in mg/dL",
+        hint="It is 0.8 * (4.0 - albumin) + calcium.",
         kind="decimal",
         inputs=(
             _Quantity("albumin", "albumin", 2.0, 3.5, "g/dL", 0.5),
@@ -216,6 +221,7 @@ _CALCULATORS = (
         name="CHA2DS2-VASc",
         explain=generate_cha2ds2_vasc_explanation,
         asks="CHA2DS2-VASc score",
+        hint="1 point for each criterion met; 2 for a stroke or age >= 75.",
         kind="integer",
         inputs=(
             _Finding("chf", _HEART_FAILURE),
@@ -230,6 +236,7 @@ _CALCULATORS = (
         name="LDL cholesterol",
         explain=compute_ldl_explanation,
         asks="LDL cholesterol in mg/dL",
+        hint="It is total cholesterol - HDL - triglycerides / 5.",
         kind="decimal",
         inputs=(
             _Quantity("total_cholestrol", "total cholesterol", 180, 300, "mg/dL", 10),
@@ -241,6 +248,7 @@ _CALCULATORS = (
         name="Centor score",
         explain=compute_centor_score_explanation,
         asks="Centor score",
+        hint="1 point for each criterion met.",
         kind="integer",
         inputs=(
             _Quantity("temperature", "temperature", 36.5, 40.0, "degrees celsius", 0.5),
@@ -255,6 +263,7 @@ _CALCULATORS = (
         name="Maintenance fluid",
         explain=maintenance_fluid_explanation,
         asks="hourly maintenance fluid in mL/hr",
+        hint="It is 4 mL/kg up to 10 kg and 2 mL/kg above.",
         kind="decimal",
         inputs=(_Quantity("weight", "weight", 7.0, 20.0, "kg", 0.5),),
         ages=(1, 5),
@@ -263,6 +272,7 @@ _CALCULATORS = (
         name="FeverPAIN",
         explain=compute_fever_pain_explanation,
         asks="FeverPAIN score",
+        hint="1 point for each criterion met.",
         kind="integer",
         inputs=(
             _Finding("fever_24_hours", "fever in the past 24 hours"),
@@ -278,6 +288,7 @@ _CALCULATORS = (
         name="Mean arterial pressure",
         explain=mean_arterial_pressure_explanation,
         asks="mean arterial pressure in mm Hg",
+        hint="It is 2/3 of the diastolic and 1/3 of the systolic BP.",
         kind="decimal",
         inputs=(  # Multiples of 15, so that the thirds are whole.
             _Quantity("sys_bp", "systolic BP", 105, 195, "mm Hg", 15),
@@ -288,6 +299,7 @@ _CALCULATORS = (
         name="Revised cardiac risk index",
         explain=compute_cardiac_index_explanation,
         asks="Revised Cardiac Risk Index",
+        hint="1 point for each criterion met.",
         kind="integer",
         inputs=(
             _Finding("elevated_risk_surgery", "elevated risk surgery"),
@@ -302,6 +314,7 @@ _CALCULATORS = (
         name="Conception date",
         explain=add_2_weeks_explanation,
         asks="estimated date of conception",
+        hint="It is 2 weeks after the last menstrual period.",
         kind="date",
         inputs=(_Date("menstrual_date", "last menstrual period"),),
         ages=(18, 42),
@@ -311,6 +324,7 @@ _CALCULATORS = (
         name="HAS-BLED",
         explain=compute_has_bled_score_explanation,
         asks="HAS-BLED score",
+        hint="1 point for each criterion met.",
         kind="integer",
         inputs=(
             _Count("alcoholic_drinks", "{} drinks a week", 0, 14),
@@ -326,6 +340,7 @@ _CALCULATORS = (
         name="Delta gap",
         explain=compute_delta_gap_explanation,
         asks="delta gap in mEq/L",
+        hint="It is sodium - (chloride + bicarbonate) - 12.",
         kind="decimal",
         inputs=_GAP,
     ),
@@ -333,6 +348,7 @@ _CALCULATORS = (
         name="PERC rule",
         explain=compute_perc_rule_explanation,
         asks="number of PERC criteria met",
+        hint="1 point for each criterion met.",
         kind="integer",
         inputs=(
             _Quantity("heart_rate", "heart rate", 60, 130, "", 5),
@@ -348,6 +364,7 @@ _CALCULATORS = (
         name="Corrected sodium",
         explain=compute_sodium_correction_hyperglycemia_explanation,
         asks="glucose-corrected sodium in mEq/L",
+        hint="It is sodium + 0.024 * (glucose - 100).",
         kind="decimal",
         inputs=(
             _Quantity("sodium", "sodium", 120, 145, "mEq/L"),
@@ -358,6 +375,7 @@ _CALCULATORS = (
         name="Wells DVT",
         explain=compute_wells_criteria_dvt_explanation,
         asks="Wells score for DVT",
+        hint="1 point for each criterion met.",
         kind="integer",
         inputs=(
             _Finding("active_cancer", "active cancer"),
@@ -371,6 +389,8 @@ _CALCULATORS = (
     ),
 )
 
+_SYSTEM = {"role": "system", "content": "You are a medical calculator."}
+
 _NOTES = ("{Patient}: {facts}.", "Note on {patient}: {facts}.", "Findings in {patient}: {facts}.")
 
 # Facts that no calculator above uses.
@@ -382,9 +402,9 @@ _ASIDES = (
     "penicillin allergy",
     "psoriasis",
     "shingles",
-    _Quantity("potassium", "potassium", 3.5, 5.0, "mmol/L", 0.5),
-    _Quantity("hemoglobin", "hemoglobin", 11, 16, "g/dL"),
-    _Quantity("platelets", "platelets", 160, 390, "10^9/L", 10),
+    "gout",
+    "asthma",
+    "reading glasses",
 )
 
 _FORMS: dict[Kind, str] = {"decimal": "<number>", "integer": "<whole number>", "date": "<MM/DD/YYYY>"}
@@ -419,7 +439,7 @@ def _example(split: Split, index: int, seed: int, seen: set[str]) -> Example:
         lower, upper = limits(value, calculator.kind)
         return Example(
             id=f"{split}-{index:05d}",
-            messages=({"role": "user", "content": question},),
+            messages=(_SYSTEM, {"role": "user", "content": question}),
             response=response,
             answer={
                 "calculator": calculator.name,
@@ -452,7 +472,7 @@ def _question(calculator: _Calculator, inputs: Mapping[str, Any], rng: random.Ra
     facts = [i.tell(inputs[i.key]) for i in calculator.inputs if i.key in inputs]
     if rng.random() < 0.7:
         aside = rng.choice(_ASIDES)
-        facts.append(aside if isinstance(aside, str) else aside.tell(aside.draw(rng)))
+        facts.append(aside)
     rng.shuffle(facts)
     patient = _patient(inputs["age"][0], inputs["sex"])
     note = rng.choice(_NOTES).format(
@@ -460,7 +480,8 @@ def _question(calculator: _Calculator, inputs: Mapping[str, Any], rng: random.Ra
         Patient=patient.capitalize(),
         facts=", ".join(facts),
     )
-    return f"{note}\nWhat is the {calculator.asks}? Reason, then end with `Answer: {_FORMS[calculator.kind]}`."
+    ending = f"Reason, then end with `Answer: {_FORMS[calculator.kind]}`."
+    return f"{note}\nWhat is the {calculator.asks}? {calculator.hint} {ending}"
 
 
 def _patient(age: int, sex: str) -> str:

@@ -22,7 +22,7 @@ from tradeoff.evaluation.samples import Sample
 from tradeoff.models import DTYPES, device, load_base, load_tokenizer, set_threads
 from tradeoff.provenance import write_whole
 from tradeoff.training.base_nll import token_losses
-from tradeoff.training.tokens import Sequence, prompt_ids, prompt_text
+from tradeoff.training.tokens import Sequence, end_ids, prompt_ids, prompt_text
 
 SCHEMA = pa.schema(
     [
@@ -85,6 +85,7 @@ def sample(
 ) -> list[Text]:
     """Draws at most `count` texts, one a prompt, each of at most `NEW_TOKENS` tokens."""
     torch.manual_seed(seed)
+    ends = end_ids(tokenizer)
     prompts = [prompt_text(tokenizer, [{"role": "user", "content": p}]) for p in PROMPTS[:count]]
     heads = [prompt_ids(tokenizer, p) for p in prompts]
     longest = max(map(len, heads))
@@ -101,8 +102,8 @@ def sample(
         top_p=1.0,
         repetition_penalty=1.0,
         pad_token_id=pad_id,
+        eos_token_id=sorted(ends),
     )[:, longest:]
-    ends = {tokenizer.eos_token_id, pad_id}
     sequences = []
     for number, (head, row) in enumerate(zip(heads, written_BL.tolist(), strict=True)):
         end = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,20 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff import data, domains
 from tradeoff.domains import Domain, Example, Outcome
 from tradeoff.errors import UserError, command
-from tradeoff.evaluation import BASE_TEXT, TASKS, base_text, benchmark
+from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, TASKS, base_text, benchmark
 from tradeoff.evaluation.lm import GreedyLM
 from tradeoff.evaluation.samples import SCHEMA, Sample, table
 from tradeoff.models import CARD, DTYPES, device, load_result, load_tokenizer, set_threads
 from tradeoff.progress import Progress
 from tradeoff.provenance import digest, read_json, sha256_file, write_whole
-from tradeoff.training.tokens import prompt_text
+from tradeoff.training.base_nll import token_losses
+from tradeoff.training.tokens import encode, prompt_text
 
 
 @dataclass
@@ -99,7 +101,14 @@ class Evaluator:
             domain, examples, task = None, [], name
             chat = self.tokenizer.chat_template is not None
         rows = run_task(self.model, self.tokenizer, task, self.settings, chat, label)
-        return [_sample(name, row, domain, examples) for row in rows]
+        found = [_sample(name, row, domain, examples) for row in rows]
+        return [*map(_with_code_length, found, self._nll(examples, label))] if domain else found
+
+    def _nll(self, examples: list[Example], label: str) -> list[Tensor]:
+        """The losses of each example's right response."""
+        sequences = [encode(self.tokenizer, example) for example in examples]
+        pad_id, precision = self.tokenizer.pad_token_id, self.settings["precision"]
+        return token_losses(self.model, sequences, pad_id, base_text.BATCH_TOKENS, precision, label)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -179,8 +188,9 @@ def domain_task(domain: Domain, examples: list[Example], tokenizer: PreTrainedTo
 
 def _sample(name: str, row: dict[str, Any], domain: Domain | None, examples: list[Example]) -> Sample:
     known = benchmark(name)
+    metrics = known.metrics if domain is None else tuple(m.name for m in domain.metrics)
     # A list is one item's several verdicts, such as IFEval's instructions: their mean, weighed by their number.
-    verdicts = {m: row[m] if isinstance(row[m], list) else [row[m]] for m in known.metrics}
+    verdicts = {m: row[m] if isinstance(row[m], list) else [row[m]] for m in metrics}
     weights = {m: float(len(v)) for m, v in verdicts.items()}
     if domain is not None:
         index = row["doc"]["index"]
@@ -200,6 +210,14 @@ def _sample(name: str, row: dict[str, Any], domain: Domain | None, examples: lis
         filter=row["filter"],
         values={m: sum(map(float, v)) / len(v) for m, v in verdicts.items()},
         weights=weights,
+    )
+
+
+def _with_code_length(sample: Sample, nll: Tensor) -> Sample:
+    return replace(
+        sample,
+        values={**sample.values, CODE_LENGTH: nll.double().mean().item()},
+        weights={**sample.weights, CODE_LENGTH: float(len(nll))},
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff.errors import UserError
-from tradeoff.training.tokens import prompt_ids, prompt_text
+from tradeoff.training.tokens import end_ids, prompt_ids, prompt_text
 
 
 class GreedyLM(HFLM):
@@ -32,10 +32,7 @@ class GreedyLM(HFLM):
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device=str(model.device))
         self.truncated: set[tuple[str, int]] = set()
         self._report = report
-        # A chat template may end a turn with a token of its own beside the tokenizer's end-of-text.
-        configured = model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        self._ends = sorted({tokenizer.eos_token_id, *(e for e in ends if e is not None)})
+        self._ends = sorted(end_ids(tokenizer))
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The prompt as in training; a history that ends with the assistant's words is left to lm-eval."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tradeoff.evaluation import BASE_TEXT
 from tradeoff.study import BASE, canonical_rate
 
 mpl.rcParams["svg.hashsalt"] = "tradeoff"
@@ -18,21 +20,58 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
+@dataclass(frozen=True)
+class View:
+    """Two columns of the trade-off table against each other; up and right is better."""
+
+    x: str
+    x_error: str
+    x_label: str
+    y: str
+    y_error: str
+    y_label: str
+    lower_is_better: bool = False
+
+
+SCORES = View(
+    "domain_score",
+    "domain_stderr",
+    "domain score (higher is better)",
+    "general_score",
+    "general_stderr",
+    "general score (higher is better)",
+)
+NATS = View(
+    "domain_code_length",
+    "domain_code_length_change_stderr",
+    "domain code length, nats per token (lower is better)",
+    BASE_TEXT,
+    f"{BASE_TEXT}_change_stderr",
+    "KL from the base on its own text, nats per token (lower is better)",
+    lower_is_better=True,
+)
+
+
 def pareto_figure(table: pd.DataFrame, study: str) -> Figure:
-    """General against domain score, one panel for each model and domain; the base is a star.
+    """General ability against the domain: a row for each model and domain, the base as a star.
+
+    The left panel has the scores. Where the study has `base_text`, the right one has code length against KL divergence,
+    which separate runs long before scores do; its axes run backwards, so that up and right is better in both.
 
     Args:
         table: `tradeoff.parquet`.
         study: The study's name, for the title.
     """
     groups = list(table.groupby(["model", "domain"], sort=False))
-    figure = Figure(figsize=(6.4 * len(groups), 4.8), layout="constrained")
-    for index, ((model, domain), rows) in enumerate(groups):
-        axes = figure.add_subplot(1, len(groups), index + 1)
-        _panel(axes, rows)
-        axes.set_title(f"{study}: {model} on {domain}", fontsize=10)
-        axes.set_xlabel("domain score (higher is better)")
-        axes.set_ylabel("general score (higher is better)")
+    views = [SCORES, NATS] if BASE_TEXT in table.columns else [SCORES]
+    figure = Figure(figsize=(6.0 * len(views), 4.8 * len(groups)), layout="constrained")
+    for line, ((model, domain), rows) in enumerate(groups):
+        for column, view in enumerate(views):
+            axes = figure.add_subplot(len(groups), len(views), line * len(views) + column + 1)
+            _panel(axes, rows, view)
+            axes.set_title(f"{study}: {model} on {domain}", fontsize=10)
+            axes.set_xlabel(view.x_label)
+            axes.set_ylabel(view.y_label)
     return figure
 
 
@@ -44,19 +83,20 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=160, metadata={"Software": None})
 
 
-def _panel(axes: Axes, rows: pd.DataFrame) -> None:
-    base = rows[rows["method"] == BASE].iloc[0]
-    axes.axvline(base["domain_score"], color="0.85", zorder=0)
-    axes.axhline(base["general_score"], color="0.85", zorder=0)
-    names = [name for name in rows["method"].unique() if name != BASE]
+def _panel(axes: Axes, rows: pd.DataFrame, view: View) -> None:
+    values = rows.astype(dict.fromkeys((view.x, view.x_error, view.y, view.y_error), float))
+    base = values[values["method"] == BASE].iloc[0]
+    axes.axvline(base[view.x], color="0.85", zorder=0)
+    axes.axhline(base[view.y], color="0.85", zorder=0)
+    names = [name for name in values["method"].unique() if name != BASE]
     for index, name in enumerate(names):
-        points = rows[rows["method"] == name].sort_values("learning_rate")
+        points = values[values["method"] == name].sort_values("learning_rate")
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         axes.errorbar(
-            points["domain_score"].astype(float),
-            points["general_score"].astype(float),
-            xerr=points["domain_stderr"].astype(float),
-            yerr=points["general_stderr"].astype(float),
+            points[view.x],
+            points[view.y],
+            xerr=points[view.x_error],
+            yerr=points[view.y_error],
             color=colour,
             marker=marker,
             markersize=6,
@@ -67,31 +107,18 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         )
         for _, point in points.iterrows():
             axes.annotate(
-                canonical_rate(float(point["learning_rate"])).replace("e-0", "e-"),
-                (float(point["domain_score"]), float(point["general_score"])),
+                canonical_rate(float(point["learning_rate"])),
+                (point[view.x], point[view.y]),
                 textcoords="offset points",
                 xytext=(5, 4),
                 fontsize=6.5,
                 color=colour,
             )
-    axes.plot(
-        float(base["domain_score"]),
-        float(base["general_score"]),
-        color="black",
-        marker="*",
-        markersize=15,
-        linestyle="none",
-        label=f"{BASE} model",
-    )
-    front = rows[rows["pareto"]].sort_values("domain_score")
-    axes.step(
-        front["domain_score"].astype(float),
-        front["general_score"].astype(float),
-        where="pre",
-        color="0.5",
-        linestyle=":",
-        linewidth=1,
-        zorder=0,
-        label="Pareto front",
-    )
+    axes.plot(base[view.x], base[view.y], "k*", markersize=15, label=f"{BASE} model")
+    if view.lower_is_better:
+        axes.invert_xaxis()
+        axes.invert_yaxis()
+    else:
+        front = values[values["pareto"]].sort_values(view.x)
+        axes.step(front[view.x], front[view.y], "k:", where="pre", linewidth=1, alpha=0.5, label="Pareto front")
     axes.legend(fontsize=8, framealpha=0.9)

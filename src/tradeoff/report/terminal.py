@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tradeoff.evaluation import benchmark
+from tradeoff.evaluation import CODE_LENGTH, benchmark
 from tradeoff.study import BASE, canonical_rate
 
 
@@ -19,7 +19,7 @@ def summary(table: pd.DataFrame, general: list[str]) -> str:
     blocks = []
     for (model, domain), rows in table.groupby(["model", "domain"], sort=False):
         head = ["method", "rate", "domain", "gain", "±95%", "general", "change", "±95%"]
-        head += [f"{name} {benchmark(name).metrics[0]}" for name in unbounded] + ["Pareto"]
+        head += ["domain nats", *(f"{name} {benchmark(name).metrics[0]}" for name in unbounded), "Pareto"]
         body = [_line(row, unbounded) for _, row in rows.iterrows()]
         widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
         lines = [
@@ -32,6 +32,8 @@ def summary(table: pd.DataFrame, general: list[str]) -> str:
                     f"\n{model} on {domain}: gain and change are against the base, item by item",
                     "",
                     *(line.rstrip() for line in lines),
+                    "",
+                    "domain nats: code length of the right responses, per token. Pareto: none has more of both scores.",
                 ]
             )
         )
@@ -44,5 +46,5 @@ def _line(row: pd.Series, unbounded: list[str]) -> list[str]:
     for side in ("domain", "general"):
         cells.append(f"{row[f'{side}_score']:.3f}")
         cells += ["-", "-"] if base else [f"{row[f'{side}_change']:+.3f}", f"{1.96 * row[f'{side}_change_stderr']:.3f}"]
-    cells += [f"{row[name]:.4f}" for name in unbounded]
+    cells += [f"{row[name]:.3f}" for name in (f"domain_{CODE_LENGTH}", *unbounded)]
     return [*cells, "*" if row["pareto"] else ""]

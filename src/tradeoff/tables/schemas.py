@@ -81,6 +81,9 @@ def tradeoff(benchmarks: list[str]) -> pa.Schema:
                 for side in ("domain", "general")
                 for what in ("score", "stderr", "change", "change_stderr", "change_low", "change_high")
             ),
+            _required("domain_code_length", pa.float64()),
+            _required("domain_code_length_change", pa.float64()),
+            _required("domain_code_length_change_stderr", pa.float64()),
             *parts,
             *cost,  # null for the base; of a derived run, its source's training
             _required("n_truncated", pa.int32()),

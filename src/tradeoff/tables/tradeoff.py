@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tradeoff.evaluation import benchmark
+from tradeoff.evaluation import CODE_LENGTH, benchmark
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
 from tradeoff.tables.scores import Array, long, weighted_mean
@@ -29,8 +29,6 @@ def tradeoff(samples: pd.DataFrame, updates: dict[str, dict[str, Any]], general:
         general: The general benchmarks, in the study's order.
     """
     items = long(samples)
-    primary = {name: benchmark(name).metrics[0] for name in items["benchmark"].unique()}
-    items = items[items["metric"] == items["benchmark"].map(primary)]
     rows = []
     for model, of_model in items.groupby("model", sort=False):
         base = of_model[of_model["method"] == BASE]
@@ -59,7 +57,9 @@ def _row(
 ) -> dict[str, Any]:
     method, recipe, rate = key
     run = run[run["benchmark"].isin([domain, *general])]
-    parts = {name: _paired(run, base, name) for name in [domain, *general]}
+    parts = {name: _paired(run, base, name, benchmark(name).metrics[0]) for name in [domain, *general]}
+    columns = {name: parts[name] for name in general}
+    columns[f"domain_{CODE_LENGTH}"] = _paired(run, base, domain, CODE_LENGTH)
     scored = [name for name in general if benchmark(name).bounded]
     row: dict[str, Any] = {
         "domain": domain,
@@ -70,23 +70,22 @@ def _row(
         **_side("domain", [parts[domain]]),
         **_side("general", [parts[name] for name in scored]),
     }
-    for name in general:
-        part = parts[name]
+    for name, part in columns.items():
         row |= {name: part["score"], f"{name}_change": part["change"], f"{name}_change_stderr": part["change_stderr"]}
     costs = [updates[run_id] for run_id in run["run_id"].unique() if method != BASE]
     for column in ("delta_norm", "share_moved", "share_kept_bfloat16", "tokens", "seconds", "peak_memory_bytes"):
         values = [cost[column] for cost in costs]
         mean = sum(values) / len(values) if values else None
         row[column] = round(mean) if mean is not None and column in ("tokens", "peak_memory_bytes") else mean
-    primary_items = run.drop_duplicates(["run_id", "benchmark", "item"])
-    row["n_truncated"] = int(primary_items["truncated"].sum())
-    row["n_invalid"] = int(primary_items["invalid"].sum())
+    asked = run.drop_duplicates(["run_id", "benchmark", "item"])
+    row["n_truncated"] = int(asked["truncated"].sum())
+    row["n_invalid"] = int(asked["invalid"].sum())
     return row
 
 
-def _paired(run: pd.DataFrame, base: pd.DataFrame, name: str) -> dict[str, float]:
-    """Score and paired change on one benchmark, over the items that both were asked: all of them, or it is an error."""
-    ours, theirs = (_by_item(side[side["benchmark"] == name]) for side in (run, base))
+def _paired(run: pd.DataFrame, base: pd.DataFrame, name: str, metric: str) -> dict[str, float]:
+    """Score and paired change in one metric, over the items that both were asked: all of them, or it is an error."""
+    ours, theirs = (_by_item(side[(side["benchmark"] == name) & (side["metric"] == metric)]) for side in (run, base))
     assert ours.index.equals(theirs.index), f"{name}: run and base were asked different items"
     weights = theirs["weight"].to_numpy(float)
     values: Array = ours["value"].to_numpy(float)

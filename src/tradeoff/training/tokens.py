@@ -78,6 +78,12 @@ def encode(tokenizer: PreTrainedTokenizerBase, example: Example) -> Sequence:
     return Sequence(example.id, (*head, *response), len(head))
 
 
+def end_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids that end a response: the end-of-text token, and the end-of-turn token that training supervises."""
+    probe = Example("probe", ({"role": "user", "content": "a"},), "a", {})
+    return {tokenizer.eos_token_id, encode(tokenizer, probe).ids[-1]}
+
+
 def merges_at_boundary(tokenizer: PreTrainedTokenizerBase, example: Example) -> bool:
     """Whether tokenising prompt and response at once would merge across their boundary."""
     prompt = prompt_text(tokenizer, example.messages)
