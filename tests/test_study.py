@@ -471,3 +471,11 @@ def test_the_readmes_example_is_a_study(tmp_path):
     text = (ROOT / "config/README.md").read_text()
     (tmp_path / "study.yaml").write_text(re.search(r"```yaml\n(.+?)```", text, re.S)[1])
     assert len(list(study.load(tmp_path / "study.yaml").runs())) == 6
+
+
+def test_a_rate_in_another_spelling_on_the_command_line_is_told_its_own():
+    target = "results/quickstart/runs/smollm2-135m/medcalc_mini/sft/lr=2e-5/seed=0/card.json"
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", target]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "lr=2e-5: the study's paths have lr=2e-05, lr=1e-04" in done.stdout + done.stderr

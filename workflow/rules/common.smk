@@ -43,13 +43,10 @@ wildcard_constraints:
 
 
 def run_of(wildcards):
-    return Run(
-        wildcards.model,
-        wildcards.domain,
-        wildcards.method,
-        wildcards.rate,
-        int(wildcards.seed),
-    )
+    """The run that a path names, which has to be one of the study's, in its spelling."""
+    if wildcards.rate not in STUDY.learning_rates:
+        raise WorkflowError(f"lr={wildcards.rate}: the study's paths have lr={', lr='.join(STUDY.learning_rates)}")
+    return Run(wildcards.model, wildcards.domain, wildcards.method, wildcards.rate, int(wildcards.seed))
 
 
 def run_spec(wildcards):

@@ -6,9 +6,9 @@ is made of the package's own words: of a score, each criterion that adds points 
 line with the values plugged in; then the package's conclusion and a last line `Answer: <value>`. Formulas, criteria
 lists, criteria that leave a score as it is, the words around a sum and the units in these lines are left out.
 
-It is easier than MedCalc-Bench on purpose, so that a small model can learn it from few examples: short notes, round
-inputs, half of the calculators scores of 0 to 4. The scores take turns, as far as the inputs of a split allow, so that
-always guessing the same one earns little.
+It is easier than MedCalc-Bench on purpose, so that a small model can learn something from few examples: short notes,
+round inputs, the rule told with the question, half of the calculators scores of mostly 0 to 3. The scores take turns,
+as far as the inputs of a split allow: 1 is the most common and makes up four in ten.
 
 A question belongs to the test split when a hash of its calculator and inputs says so (one in four), whatever the note.
 
