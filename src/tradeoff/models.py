@@ -218,7 +218,7 @@ class Delta:
         for name, difference in self.tensors().items():
             delta, start = difference(), base[name]
             end = start + delta
-            squares += delta.double().square().sum().item()
+            squares += torch.linalg.vector_norm(delta, dtype=torch.float64).item() ** 2
             moved += (end != start).sum().item()
             kept += (end.bfloat16() != start.bfloat16()).sum().item()
         total = sum(tensor.numel() for tensor in base.values())

@@ -32,6 +32,7 @@ class L2(Method):
 
     def penalty(self, model: torch.nn.Module, base: dict[str, Tensor]) -> Tensor:
         """strength * sum of (theta - theta_base)^2; `named_parameters` yields a tied tensor once."""
-        squares = [(p - base[name]).square().sum() for name, p in model.named_parameters() if p.requires_grad]
-        total: Tensor = sum(squares[1:], squares[0])
-        return self.strength * total
+        from torch.nn.functional import mse_loss  # keeps no difference for the backward pass: half the memory
+
+        trained = [(p, base[name]) for name, p in model.named_parameters() if p.requires_grad]
+        return self.strength * sum(mse_loss(p, start, reduction="sum") for p, start in trained)  # type: ignore[return-value]
