@@ -58,7 +58,24 @@ def test_the_workflow_takes_that_spelling_and_no_other():
 
 
 @pytest.mark.parametrize(
-    "value", [0, -1e-6, "-1e-6", float("nan"), float("inf"), "nan", "fast", "", None, True, [1e-6], "1e400", "1e-400"]
+    "value",
+    [
+        0,
+        -1e-6,
+        "-1e-6",
+        float("nan"),
+        float("inf"),
+        "nan",
+        "fast",
+        "",
+        None,
+        True,
+        [1e-6],
+        "1e400",
+        "1e-400",
+        "1_0",
+        "١",
+    ],
 )
 def test_what_is_no_rate_is_refused_with_a_remedy(value):
     with pytest.raises(ValueError, match="write a number such as 2e-5"):

@@ -44,7 +44,7 @@ def canonical_rate(value: object) -> str:
         ValueError: not a finite number above zero.
     """
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or not str(value).isascii() or "_" in str(value):  # Decimal would read them
             raise InvalidOperation
         number = Decimal(str(value))
     except InvalidOperation:
