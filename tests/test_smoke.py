@@ -135,7 +135,7 @@ def test_an_edit_to_the_loop_retrains_all(tree: Tree) -> None:
 
 def test_an_edit_to_a_figure_retrains_nothing(tree: Tree) -> None:
     file = tree.folder / "src/tradeoff/report/figures.py"
-    with _edited(file, lambda text: text.replace('marker="*"', 'marker="P"')):
+    with _edited(file, lambda text: text.replace('"k*"', '"kP"')):
         assert tree.planned() == {"plot": 1}
 
 
