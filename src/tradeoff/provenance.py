@@ -76,14 +76,22 @@ def code_digest(modules: Iterable[str]) -> str:
 
 def _file_of(module: str) -> Path | None:
     base = SOURCE.joinpath(*module.split("."))
-    return next((p for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file()), None)
+    places = (base / "__init__.py", base.with_suffix(".py"), base.with_suffix(".yaml"))
+    return next((p for p in places if p.is_file()), None)
 
 
 @cache
 def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
-    """A module's syntax tree without docstrings, and the modules of this package that it imports."""
+    """A digest of a module's syntax tree without docstrings, and the modules of this package that it imports.
+
+    A task file counts with the module beside it, or as a module without one.
+    """
     file = _file_of(module)
     assert file is not None
+    task = file.with_suffix(".yaml")
+    task_text = task.read_text(encoding="utf-8") if task.is_file() else ""
+    if file == task:
+        return digest(task_text), ()
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found: set[str] = set()
     for node in ast.walk(tree):
@@ -94,9 +102,8 @@ def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body and _is_text(body[0]):
             node.body = body[1:] or [ast.Pass()]
-    # The tables of the task files are data that the evaluation reads.
-    extra = "".join(p.read_text(encoding="utf-8") for p in sorted(file.parent.glob("*.yaml")) if p.stem == file.stem)
-    return ast.dump(tree) + extra, tuple(m for m in sorted(found) if m.startswith("tradeoff") and _file_of(m))
+    imported = tuple(m for m in sorted(found) if m.startswith("tradeoff") and _file_of(m))
+    return digest([ast.dump(tree), task_text]), imported
 
 
 def _is_text(node: ast.stmt) -> bool:
