@@ -6,7 +6,7 @@ include: "workflow/rules/common.smk"
 
 
 pathvars:
-    study=f"results/{STUDY.study}",
+    study=ROOT,
 
 
 include: "workflow/rules/data.smk"
@@ -27,4 +27,4 @@ rule all:
 
 
 onsuccess:
-    shell("cat results/{STUDY.study}/summary.txt")
+    shell("cat {ROOT}/summary.txt")

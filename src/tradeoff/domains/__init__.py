@@ -7,12 +7,13 @@ generation, tables) is shared. To add one, drop `domains/<name>.py` with a subcl
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+
+from tradeoff import plugins
 
 Split = Literal["train", "test"]
 Message = dict[str, str]
@@ -95,7 +96,7 @@ class Domain(ABC):
 
 def names() -> list[str]:
     """Names of all domains."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return plugins.names(sys.modules[__name__])
 
 
 def version(name: str) -> str:
@@ -109,10 +110,7 @@ def get(name: str) -> Domain:
     Raises:
         KeyError: there is none.
     """
-    if name not in names():
-        raise KeyError(name)
-    module = importlib.import_module(f"{__name__}.{name}")
-    (cls,) = (c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Domain) and c is not Domain)
-    domain: Domain = cls()
+    cls = plugins.find(sys.modules[__name__], name, Domain)  # type: ignore[type-abstract]
+    domain = cls()
     assert domain.name == name, f"domains/{name}.py defines a domain called {domain.name}"
     return domain

@@ -17,12 +17,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff.errors import command
-from tradeoff.evaluation import BASE_TEXT, benchmark
+from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, benchmark
 from tradeoff.evaluation.samples import Sample
 from tradeoff.models import DTYPES, device, load_base, load_tokenizer, set_threads
 from tradeoff.provenance import write_whole
 from tradeoff.training.base_nll import token_losses
-from tradeoff.training.tokens import Sequence, end_ids, prompt_ids, prompt_text
+from tradeoff.training.tokens import Sequence, end_ids, left_padded, prompt_ids, prompt_text
 
 SCHEMA = pa.schema(
     [
@@ -88,13 +88,11 @@ def sample(
     ends = end_ids(tokenizer)
     prompts = [prompt_text(tokenizer, [{"role": "user", "content": p}]) for p in PROMPTS[:count]]
     heads = [prompt_ids(tokenizer, p) for p in prompts]
-    longest = max(map(len, heads))
     pad_id = tokenizer.pad_token_id
-    ids_BL = torch.tensor([[pad_id] * (longest - len(h)) + h for h in heads], device=model.device)
-    attention_BL = torch.tensor([[0] * (longest - len(h)) + [1] * len(h) for h in heads], device=model.device)
+    ids_BL, attention_BL = left_padded(heads, pad_id)
     written_BL = model.generate(
-        input_ids=ids_BL,
-        attention_mask=attention_BL,
+        input_ids=ids_BL.to(model.device),
+        attention_mask=attention_BL.to(model.device),
         max_new_tokens=NEW_TOKENS,
         do_sample=True,
         temperature=1.0,
@@ -103,7 +101,7 @@ def sample(
         repetition_penalty=1.0,
         pad_token_id=pad_id,
         eos_token_id=sorted(ends),
-    )[:, longest:]
+    )[:, ids_BL.shape[1] :]
     sequences = []
     for number, (head, row) in enumerate(zip(heads, written_BL.tolist(), strict=True)):
         end = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
@@ -132,8 +130,8 @@ def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str
                 truncated=False,
                 invalid=False,
                 filter="none",
-                values={"kl": mean - base_mean, "code_length": mean},
-                weights={"kl": weight, "code_length": weight},
+                values={"kl": mean - base_mean, CODE_LENGTH: mean},
+                weights={"kl": weight, CODE_LENGTH: weight},
             )
         )
     return rows

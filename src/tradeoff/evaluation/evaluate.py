@@ -136,15 +136,14 @@ def run_task(
 ) -> list[dict[str, Any]]:
     """Runs one lm-eval task, by name or inline, and returns its logged samples, each with `truncated` added."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    progress: list[Progress] = []
-    lm = GreedyLM(model, tokenizer, settings["batch_size"], lambda done: progress[0].advance(done))
     drawn = {"count": settings["items"], "seed": settings["seed"]}
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=drawn)
     try:
         ((name, loaded),) = manager.load([task])["tasks"].items()
     except ValueError as error:
         raise UserError(f"{task}: {error}; lower evaluation.items") from None
-    progress.append(Progress(label, len(loaded.eval_docs)))
+    progress = Progress(label, len(loaded.eval_docs))
+    lm = GreedyLM(model, tokenizer, settings["batch_size"], progress.advance)
     results = simple_evaluate(
         lm,
         tasks=[loaded],

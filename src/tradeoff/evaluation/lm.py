@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff.errors import UserError
-from tradeoff.training.tokens import end_ids, prompt_ids, prompt_text
+from tradeoff.training.tokens import end_ids, left_padded, prompt_ids, prompt_text
 
 
 class GreedyLM(HFLM):
@@ -82,12 +82,9 @@ def greedy(
     if shared:
         model(input_ids=torch.tensor([shared], device=model.device), cache=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(len(prompts))
-    tails = [prompt[len(shared) :] for prompt in prompts]
-    longest = max(map(len, tails))
-    ids_BL = torch.tensor([[pad_id] * (longest - len(t)) + t for t in tails], device=model.device)
-    attention_BL = torch.tensor(
-        [[1] * len(shared) + [0] * (longest - len(t)) + [1] * len(t) for t in tails], device=model.device
-    )
+    tails = left_padded([prompt[len(shared) :] for prompt in prompts], pad_id)
+    ids_BL, attention_BL = (tensor.to(model.device) for tensor in tails)
+    attention_BL = torch.cat([attention_BL.new_ones(len(prompts), len(shared)), attention_BL], dim=1)
     position_BL = (attention_BL.cumsum(-1) - 1)[:, len(shared) :].clamp(min=0)
     end_E = torch.tensor(ends, device=model.device)
     written: list[list[int]] = [[] for _ in prompts]

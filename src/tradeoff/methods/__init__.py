@@ -8,12 +8,13 @@ it in a study.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import TypeAdapter
+
+from tradeoff import plugins
 
 # A study is read by every Snakemake job, so this package must import without torch: hooks use methods of the tensors.
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Method:
 
 def names() -> list[str]:
     """All recipes."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+    return plugins.names(sys.modules[__name__])
 
 
 def recipe(name: str) -> type[Method]:
@@ -107,10 +108,7 @@ def recipe(name: str) -> type[Method]:
     Raises:
         KeyError: there is none.
     """
-    if name not in names():
-        raise KeyError(name)
-    module = importlib.import_module(f"{__name__}.{name}")
-    (cls,) = (c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Method) and c is not Method)
+    cls = plugins.find(sys.modules[__name__], name, Method)
     assert cls.recipe == name, f"methods/{name}.py defines the recipe {cls.recipe}"
     return cls
 

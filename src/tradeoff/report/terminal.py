@@ -45,6 +45,10 @@ def _line(row: pd.Series, unbounded: list[str]) -> list[str]:
     cells = [row["method"], "-" if base else canonical_rate(float(row["learning_rate"]))]
     for side in ("domain", "general"):
         cells.append(f"{row[f'{side}_score']:.3f}")
-        cells += ["-", "-"] if base else [f"{row[f'{side}_change']:+.3f}", f"{1.96 * row[f'{side}_change_stderr']:.3f}"]
+        cells += (
+            ["-", "-"]
+            if base
+            else [f"{row[f'{side}_change']:+.3f}", f"{(row[f'{side}_change_high'] - row[f'{side}_change']):.3f}"]
+        )
     cells += [f"{row[name]:.3f}" for name in (f"domain_{CODE_LENGTH}", *unbounded)]
     return [*cells, "*" if row["pareto"] else ""]

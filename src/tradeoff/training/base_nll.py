@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence as ListLike
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +28,7 @@ SCHEMA = pa.schema(
 @torch.inference_mode()
 def token_losses(
     model: nn.Module,
-    sequences: ListLike[tokens.Sequence],
+    sequences: list[tokens.Sequence],
     pad_id: int,
     token_budget: int,
     precision: str,
@@ -40,8 +39,8 @@ def token_losses(
     losses = TokenLosses(model).to(where).eval()
     found: dict[int, Tensor] = {}
     progress = Progress(label, len(sequences))
-    for numbers in batches.micro_batches(list(range(len(sequences))), list(sequences), token_budget):
-        batch = batches.collate(numbers, list(sequences), pad_id)
+    for numbers in batches.micro_batches(list(range(len(sequences))), sequences, token_budget):
+        batch = batches.collate(numbers, sequences, pad_id)
         with autocast(precision, where.type):
             nll_T = losses(batch.to(where)).cpu()
         found.update(zip(numbers, nll_T.split([sequences[n].targets for n in numbers]), strict=True))

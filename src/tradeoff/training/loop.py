@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ def train(
     pad_id: int,
     base: dict[str, Tensor],
     base_nll_E: Tensor | None = None,
-    report: Callable[[Step, int], None] = lambda step, total: None,
+    report: Callable[[Step], None] = lambda step: None,
 ) -> Result:
     """Fine-tunes a model in place.
 
@@ -86,7 +86,7 @@ def train(
         pad_id: Token id of padding.
         base: The base's parameters by name, float32.
         base_nll_E: Mean nll of each sequence under the base, for a method that needs it.
-        report: Called after each step with the number of steps to come.
+        report: Called after each step.
 
     Raises:
         UserError: the loss or its gradient is not finite; names step and examples.
@@ -97,7 +97,8 @@ def train(
         mixed_precision="no" if settings.precision == "float32" else "bf16",
         cpu=device().type == "cpu",  # without it, processes on a machine without GPU train the same run side by side
     )
-    losses = TokenLosses(method.prepare(model)).train()
+    model = method.prepare(model)
+    losses = TokenLosses(model).train()
     trained = [p for p in losses.parameters() if p.requires_grad]
     peak = learning_rate * method.learning_rate_factor
     optimizer = torch.optim.AdamW(
@@ -149,7 +150,7 @@ def train(
             number, rate, loss, norm, targets, chosen, sequences, [] if idle else seen, accelerator
         )
         history.append(step)
-        report(step, total)
+        report(step)
 
     assert history, "no training examples"
     cost = {
@@ -159,14 +160,7 @@ def train(
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
     }
-    return Result(method.finish(Delta.between(method_model(losses), base)), history, cost)
-
-
-def method_model(losses: nn.Module) -> nn.Module:
-    """The model inside its wrappers."""
-    inner = losses.module if hasattr(losses, "module") else losses
-    assert isinstance(inner, TokenLosses)
-    return inner.model
+    return Result(method.finish(Delta.between(model, base)), history, cost)
 
 
 def schedule(settings: Training, step: int, total: int) -> float:
@@ -181,10 +175,9 @@ def schedule(settings: Training, step: int, total: int) -> float:
 
 
 def _tokens(nll_T: Tensor, batch: Batch, method: Method, reference: Tokens | None) -> Tokens:
-    tokens = Tokens(nll_T.detach(), batch.sequence_T)
-    if method.scope == "micro_batch" or (reference is None and method.scope != "token"):
-        reference = tokens
-    return Tokens(tokens.nll_T, tokens.sequence_T, reference)
+    tokens = Tokens(nll_T.detach(), batch.sequence_T, reference)
+    alone = method.scope == "micro_batch" or (reference is None and method.scope != "token")
+    return replace(tokens, reference=tokens) if alone else tokens
 
 
 def _weights(method: Method, tokens: Tokens, example_weights_E: Tensor | None) -> Tensor | None:

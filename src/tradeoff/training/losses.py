@@ -58,7 +58,7 @@ def token_nll(hidden_TD: Tensor, targets_T: Tensor, head: nn.Module, chunk: int 
             parts.append(checkpoint(_chunk_nll, hidden_CD, targets_C, head, use_reentrant=False))
         else:
             parts.append(_chunk_nll(hidden_CD, targets_C, head))
-    return torch.cat(parts) if parts else hidden_TD.new_zeros(0, dtype=torch.float32)
+    return torch.cat(parts)
 
 
 def _chunk_nll(hidden_CD: Tensor, targets_C: Tensor, head: nn.Module) -> Tensor:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tradeoff.domains import Example, Message
@@ -64,6 +66,14 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     if begin == [tokenizer.bos_token_id] and ids[:1] != begin:
         ids = [*begin, *ids]
     return ids
+
+
+def left_padded(prompts: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Prompts to generate from: ids and attention mask, both [prompts, longest], padded on the left."""
+    longest = max(map(len, prompts))
+    ids_BL = torch.tensor([[pad_id] * (longest - len(p)) + p for p in prompts])
+    attention_BL = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    return ids_BL, attention_BL
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, example: Example) -> Sequence:

@@ -16,9 +16,9 @@ from tradeoff.errors import command
 from tradeoff.models import CARD, DELTA, Delta, load_base, load_parameters, load_tokenizer, set_threads
 from tradeoff.progress import Progress
 from tradeoff.provenance import read_json, run_id, sha256_file, write_json, write_whole
-from tradeoff.training import tokens
+from tradeoff.training import batches, tokens
 from tradeoff.training.base_nll import read_means
-from tradeoff.training.loop import Step, train
+from tradeoff.training.loop import train
 from tradeoff.training.settings import Training
 
 STEPS_SCHEMA = pa.schema(
@@ -43,25 +43,20 @@ def train_run(
     method = methods.build(spec["method"])
     sequences = tokens.read(encoded)
     parameters = load_parameters(base)
-    label = f"train {output.parts[-3]} {output.parts[-2]} {output.parts[-1]}"
-    total_progress: list[Progress] = []
-
-    def report(step: Step, total: int) -> None:
-        if not total_progress:
-            total_progress.append(Progress(label, total))
-        total_progress[0].advance(note=f"nll {step.nll:.3f}")
-
+    settings = Training.model_validate(spec["training"], strict=False)  # infinity is "inf"
+    steps = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
+    progress = Progress(f"train {' '.join(output.parts[-3:])}", steps)
     result = train(
         load_base(base),
         sequences,
         method,
-        Training.model_validate(spec["training"], strict=False),  # infinity is "inf"
+        settings,
         float(spec["learning_rate"]),
         spec["seed"],
         load_tokenizer(base).pad_token_id,
         parameters,
         read_means(base_nll) if base_nll else None,
-        report,
+        lambda step: progress.advance(note=f"nll {step.nll:.3f}"),
     )
     result.delta.save(output / DELTA)
     rows = pa.Table.from_pylist([asdict(step) for step in result.steps], schema=STEPS_SCHEMA)
