@@ -1,22 +1,34 @@
-# make study    run a study (STUDY=config/quickstart.yaml CORES=all)
+# make study    run a study (STUDY=config/quickstart.yaml CORES=all; DATA=folder in place of its data_root)
+# make preview  look at a study's training examples as tokens
+# make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100), and what would run now
 # make test     run all checks and tests
 # Both build .venv from envs/lock.txt when it is missing or older.
 
 STUDY ?= config/quickstart.yaml
 CORES ?= all
 PYTHON ?= python3
+GPU ?= H100
 # Nine tenths of the machine's memory, for all jobs together, MiB.
 MEMORY ?= $(shell awk '/MemTotal/ {print int($$2 * 0.9 / 1024)}' /proc/meminfo 2>/dev/null || echo 8000)
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources mem_mb=$(MEMORY) --configfile $(STUDY)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources mem_mb=$(MEMORY) --configfile $(STUDY) \
+	$(if $(DATA),--config data_root=$(DATA))
+ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study test check unlock clean
+.PHONY: study preview plan test check unlock clean
 
 study: .venv/done
-	@$(BIN)/python -m tradeoff.study $(STUDY)
+	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE)
+
+preview: .venv/done
+	@$(BIN)/python -m tradeoff.preview $(STUDY) $(ROOT)
+
+plan: .venv/done
+	@$(BIN)/python -m tradeoff.plan $(STUDY) $(ROOT) --gpu $(GPU)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --dry-run --quiet rules | sed -n '/^Job stats/,/^total/p'
 
 test: check
 	$(BIN)/python -m pytest

@@ -19,7 +19,7 @@ SHARES = {"Exact": 0.42, "Substitute": 0.26, "Complement": 0.14, "Irrelevant": 0
 
 @pytest.fixture(params=NAMES)
 def domain(request):
-    return domains.get(request.param)
+    return domains.kind(request.param)()
 
 
 def question(example):
@@ -31,23 +31,24 @@ def question(example):
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_draw_repeats_and_a_shorter_one_is_its_start(domain, split):
-    draw = domain.examples(split, 120, seed=3)
-    assert domain.examples(split, 120, seed=3) == draw
-    assert domain.examples(split, 40, seed=3) == draw[:40]
-    assert domain.examples(split, 120, seed=4) != draw
+    draw = domain.examples(split, 120, seed=3, files={})
+    assert domain.examples(split, 120, seed=3, files={}) == draw
+    assert domain.examples(split, 40, seed=3, files={}) == draw[:40]
+    assert domain.examples(split, 120, seed=4, files={}) != draw
 
 
 def test_a_draw_has_the_asked_length_and_no_question_twice(domain):
     for split in ("train", "test"):
-        draw = domain.examples(split, 400, seed=0)
+        draw = domain.examples(split, 400, seed=0, files={})
         assert len(draw) == 400
         assert len({e.id for e in draw}) == len({question(e) for e in draw}) == 400
-    assert domain.examples("train", 0, seed=0) == []
+    assert domain.examples("train", 0, seed=0, files={}) == []
 
 
 def test_no_question_is_in_both_splits(domain):
     train, test = (
-        {question(e) for seed in range(4) for e in domain.examples(split, 250, seed)} for split in ("train", "test")
+        {question(e) for seed in range(4) for e in domain.examples(split, 250, seed, files={})}
+        for split in ("train", "test")
     )
     assert len(train) > 800
     assert len(test) > 800
@@ -69,12 +70,12 @@ def test_the_split_hangs_on_what_matters_to_the_answer():
 
 
 def test_the_reference_scores_one(domain):
-    for e in domain.examples("test", 300, seed=1):
+    for e in domain.examples("test", 300, seed=1, files={}):
         assert domain.score(e.response, e.answer) == domains.Outcome({m.name: 1.0 for m in domain.metrics}), e.id
 
 
 def test_examples_follow_the_contract(domain):
-    for e in domain.examples("train", 100, seed=0):
+    for e in domain.examples("train", 100, seed=0, files={}):
         assert [m["role"] for m in e.messages] in (["user"], ["system", "user"])
         assert json.loads(json.dumps(e.answer)) == e.answer
         assert e.response == e.response.strip()
@@ -89,17 +90,17 @@ def test_a_used_up_pool_is_an_error_that_says_how_many_there_are(monkeypatch):
     monkeypatch.setattr(shop_mini, "_CATALOGUE", {"teas": tea})
     monkeypatch.setattr(shop_mini, "_SHARES", {"Exact": 1.0, "Substitute": 0.0, "Complement": 0.0, "Irrelevant": 0.0})
     with pytest.raises(ValueError, match=r"at most (\d+)") as error:
-        domains.get("shop_mini").examples("train", 5000, seed=0)
+        domains.kind("shop_mini")().examples("train", 5000, seed=0, files={})
     possible = int(re.search(r"at most (\d+)", str(error.value))[1])
-    assert len(domains.get("shop_mini").examples("train", possible, seed=0)) == possible
+    assert len(domains.kind("shop_mini")().examples("train", possible, seed=0, files={})) == possible
 
 
 @given(text=st.text() | st.from_regex(r"\**answer\**: ?[-+0-9.,eE/ x^*()]{0,20}", fullmatch=True))
 def test_score_takes_any_text(text):
     for name, answers in ANSWERS.items():
         for answer in answers:
-            outcome = domains.get(name).score(text, answer)
-            assert set(outcome.values) == {m.name for m in domains.get(name).metrics}
+            outcome = domains.kind(name)().score(text, answer)
+            assert set(outcome.values) == {m.name for m in domains.kind(name)().metrics}
             assert all(0.0 <= value <= 1.0 for value in outcome.values.values())
             assert not (outcome.invalid and any(outcome.values.values()))
 
@@ -109,7 +110,7 @@ def test_score_takes_any_text(text):
 
 def test_a_small_draw_covers_calculators_and_kinds_evenly():
     count = len(medcalc_mini._CALCULATORS)
-    draw = domains.get("medcalc_mini").examples("test", 3 * count, seed=0)
+    draw = domains.kind("medcalc_mini")().examples("test", 3 * count, seed=0, files={})
     calculators = Counter(e.answer["calculator"] for e in draw)
     assert 16 <= count == len(calculators) <= 17
     assert set(calculators.values()) == {3}
@@ -119,7 +120,7 @@ def test_a_small_draw_covers_calculators_and_kinds_evenly():
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_scores_spread_over_few_criteria_and_no_value_is_the_rule(split):
-    draw = domains.get("medcalc_mini").examples(split, 40 * len(medcalc_mini._CALCULATORS), seed=1)
+    draw = domains.kind("medcalc_mini")().examples(split, 40 * len(medcalc_mini._CALCULATORS), seed=1, files={})
     values = {c.name: Counter(e.answer["value"] for e in draw if e.answer["calculator"] == c.name) for c in SCORES}
     assert all(set(scores) >= {0, 1, 2, 3} for scores in values.values())
     assert all(max(scores.values()) <= 0.45 * scores.total() for scores in values.values())
@@ -130,7 +131,7 @@ def test_the_scores_spread_over_few_criteria_and_no_value_is_the_rule(split):
 
 
 def test_the_working_of_a_score_adds_up_to_it():
-    for e in domains.get("medcalc_mini").examples("train", 320, seed=2):
+    for e in domains.kind("medcalc_mini")().examples("train", 320, seed=2, files={}):
         if e.answer["kind"] == "integer":
             *sums, conclusion, _ = e.response.splitlines()
             total = 0
@@ -188,7 +189,7 @@ def test_a_working_keeps_the_criteria_and_the_sums(name, inputs, steps):
 
 
 def test_the_response_ends_with_its_only_answer_line():
-    for e in domains.get("medcalc_mini").examples("train", 200, seed=0):
+    for e in domains.kind("medcalc_mini")().examples("train", 200, seed=0, files={}):
         *steps, last = e.response.splitlines()
         assert len(steps) > (e.answer["kind"] == "decimal")
         assert last == f"Answer: {e.answer['value']}"
@@ -356,14 +357,14 @@ def test_the_last_answer_line_counts(response, number):
 def test_the_official_tolerances_hold(kind, truth, text, right):
     lower, upper = _medcalc_rules.limits(truth, kind)
     answer = {"kind": kind, "value": truth, "lower": lower, "upper": upper}
-    outcome = domains.get("medcalc_mini").score(f"Answer: {text}", answer)
+    outcome = domains.kind("medcalc_mini")().score(f"Answer: {text}", answer)
     assert outcome == domains.Outcome({"accuracy": float(right)})
 
 
 def test_what_cannot_be_read_is_invalid_and_wrong():
     for name, answers in ANSWERS.items():
         for answer in answers:
-            outcome = domains.get(name).score("I cannot tell.\nAnswer: unknown", answer)
+            outcome = domains.kind(name)().score("I cannot tell.\nAnswer: unknown", answer)
             assert outcome.invalid
             assert not any(outcome.values.values())
 
@@ -372,11 +373,11 @@ def test_what_cannot_be_read_is_invalid_and_wrong():
 
 
 def test_the_labels_come_in_their_shares():
-    draw = domains.get("shop_mini").examples("train", 1500, seed=0)
+    draw = domains.kind("shop_mini")().examples("train", 1500, seed=0, files={})
     labels = Counter(e.answer["label"] for e in draw)
     assert {label: labels[label] / len(draw) for label in labels} == pytest.approx(SHARES, abs=0.04)
     for seed in range(5):
-        small = Counter(e.answer["label"] for e in domains.get("shop_mini").examples("test", 60, seed))
+        small = Counter(e.answer["label"] for e in domains.kind("shop_mini")().examples("test", 60, seed, files={}))
         assert len(small) == 4
     assert {e.response for e in draw} == set(SHARES)
 
@@ -418,7 +419,7 @@ def test_every_label_is_possible_for_every_category_and_every_missed_attribute()
     ],
 )
 def test_the_first_label_counts(response, right, invalid):
-    outcome = domains.get("shop_mini").score(response, {"label": "Substitute"})
+    outcome = domains.kind("shop_mini")().score(response, {"label": "Substitute"})
     assert outcome == domains.Outcome({"balanced_accuracy": right, "accuracy": right}, invalid)
 
 

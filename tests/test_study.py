@@ -62,9 +62,9 @@ WRONG = [
     ("methods.sft.recipe", "stf", "methods.sft: unknown recipe 'stf'; did you mean 'sft'?"),
     ("methods.sft.recipe", ["sft"], "methods.sft: unknown recipe ['sft']; did you mean 'sft'?"),
     ("methods.sft", "sft", "methods.sft: a method is a mapping with a recipe, such as {recipe: sft}"),
-    ("domains", ["shop-mini"], "domains.0: unknown domain 'shop-mini'; did you mean 'shop_mini'?"),
-    ("general", ["ifeval"], "general.0: unknown benchmark 'ifeval'; did you mean 'ifeval_mini'?"),
-    ("general", ["base_text"], "general: base_text is no score; list another benchmark beside it"),
+    ("domains", ["shop-mini"], "domains: unknown domain 'shop-mini'; did you mean 'shop_mini'?"),
+    ("general", ["ifeval_min"], "general: unknown benchmark 'ifeval_min'; did you mean 'ifeval_mini'?"),
+    ("general", ["base_text"], "general: no benchmark is left for the general score of shop_mini; list one that scores from 0 to 1"),
     ("methods.base", {"recipe": "sft"}, "methods.base: the name is taken by the base model; choose another"),
     ("methods.half.of", "stf", "methods.half.of: there is no method 'stf' in this study; did you mean 'sft'?"),
     ("methods", {"half": STUDY["methods"]["half"]}, "methods.half.of: there is no method 'sft' in this study; add it"),
@@ -278,7 +278,7 @@ def test_the_projects_studies_are_right(name):
 
 def test_label_only_differs_from_quickstart_in_its_domain():
     quickstart, label_only = (study.load(ROOT / "config" / f"{name}.yaml") for name in ("quickstart", "label_only"))
-    assert label_only.domains == ["shop_mini"]
+    assert list(label_only.domains) == ["shop_mini"]
     for key in ("models", "methods", "learning_rates", "seeds", "general"):
         assert getattr(label_only, key) == getattr(quickstart, key)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from tradeoff import evaluation
+from tradeoff.domains import kind
 from tradeoff.errors import UserError
-from tradeoff.evaluation import benchmark
-from tradeoff.evaluation.samples import Sample, table
+from tradeoff.evaluation.samples import Prompting, Sample, table
 from tradeoff.models import CARD
 from tradeoff.provenance import write_json
 from tradeoff.study import BASE
@@ -21,7 +23,12 @@ from tradeoff.tables.scores import scores, weighted_mean
 from tradeoff.tables.tradeoff import Z95, pareto, tradeoff
 
 DOMAIN, GENERAL = "medcalc_mini", ["arithmetic_mini", "base_text"]
-SETTINGS = {"precision": "float32", "batch_size": 8}
+BENCHMARKS = {DOMAIN: evaluation.of_domain(DOMAIN, kind(DOMAIN)())} | {
+    name: evaluation.general(name) for name in GENERAL
+}
+KNOWN = BENCHMARKS | {"ifeval_mini": evaluation.general("ifeval_mini")}
+SCORED = {DOMAIN: ["arithmetic_mini"]}
+PROMPTING = Prompting("none", None, 0, 48, "float32", 8)
 COST = {"tokens": 101, "seconds": 2.5, "peak_memory_bytes": 16}
 UPDATE = {"delta_norm": 1.5, "share_moved": 0.75, "share_kept_bfloat16": 0.125}
 # Outcomes of four items of each benchmark; base_text counts nats.
@@ -35,16 +42,15 @@ def items(outcomes, drop=None, **changed):
         Sample(
             **{
                 "benchmark": name,
-                "task_version": benchmark(name).version,
+                "task_version": KNOWN[name].version,
                 "item": f"{name}-{number}",
                 "prompt": "p",
                 "target": "t",
                 "response": "r",
                 "truncated": number == 3,
                 "invalid": number > 1,
-                "filter": "none",
-                "values": {m: value for m in benchmark(name).metrics if (name, m) != drop},
-                "weights": {m: 1.0 for m in benchmark(name).metrics if (name, m) != drop},
+                "values": {m: value for m in KNOWN[name].metrics if (name, m) != drop},
+                "weights": {m: 1.0 for m in KNOWN[name].metrics if (name, m) != drop},
             }
             | changed
         )
@@ -59,7 +65,7 @@ def entry(root, method=BASE, rate=None, seed=None, outcomes=OUTCOMES, drop=None)
     run = None if method == BASE else {"method": {"recipe": method}, "learning_rate": rate, "seed": seed}
     write_json(root / CARD, {"sha256": "b" * 64, "revision": None})
     write_json(folder / CARD, {"run_id": folder.name, "spec": run})
-    pq.write_table(table(items(outcomes, drop)), folder / "samples.parquet")
+    pq.write_table(table(items(outcomes, drop), PROMPTING), folder / "samples.parquet")
     names = (DOMAIN, *GENERAL)
     return Entry(folder, "tiny", None if run is None else DOMAIN, method, rate, seed, run, names, root)
 
@@ -76,7 +82,7 @@ def entries(tmp_path):
 
 @pytest.fixture
 def samples(entries):
-    return collect(entries, SETTINGS)
+    return collect(entries, BENCHMARKS)
 
 
 @pytest.fixture
@@ -97,10 +103,9 @@ def score_row(**values):
         "recipe": "base",
         "learning_rate": None,
         "seed": None,
-        "precision": "float32",
-        "batch_size": 8,
         "benchmark": DOMAIN,
         "task_version": "1.0",
+        **asdict(PROMPTING),
         "metric": "accuracy",
         "filter": "none",
         "value": 0.5,
@@ -181,10 +186,10 @@ def test_a_file_tells_its_schema_s_version(tmp_path):
 
 def test_collected_runs_are_the_same_in_any_order_and_fit_the_schema(entries, tmp_path):
     keys = ["run_id", "benchmark", "item"]
-    expected = collect(entries, SETTINGS).sort_values(keys, ignore_index=True)
+    expected = collect(entries, BENCHMARKS).sort_values(keys, ignore_index=True)
     assert len(expected) == 4 * 12
     for order in (entries[::-1], entries[1:] + entries[:1]):
-        found = collect(order, SETTINGS)
+        found = collect(order, BENCHMARKS)
         pd.testing.assert_frame_equal(found.sort_values(keys, ignore_index=True), expected)
         schemas.write(tmp_path / "samples.parquet", found, schemas.SAMPLES)
         assert pq.read_schema(tmp_path / "samples.parquet").equals(schemas.SAMPLES)
@@ -204,19 +209,19 @@ def test_collected_runs_are_the_same_in_any_order_and_fit_the_schema(entries, tm
 def test_a_missing_benchmark_or_metric_stops_in_one_line(outcomes, drop, told, entries, tmp_path):
     lacking = entry(tmp_path, "talr", "1e-06", 0, outcomes, drop)
     with pytest.raises(UserError, match=rf"talr-1e-06-0/samples.parquet: {told}") as error:
-        collect([*entries, lacking], SETTINGS)
+        collect([*entries, lacking], BENCHMARKS)
     assert "\n" not in str(error.value)
 
 
 def test_a_folder_of_another_spec_stops(entries, tmp_path):
     write_json(entries[1].folder / CARD, {"run_id": "r", "spec": {"learning_rate": "5e-06"}})
     with pytest.raises(UserError, match="another spec"):
-        collect(entries, SETTINGS)
+        collect(entries, BENCHMARKS)
 
 
 def test_a_benchmark_that_the_study_does_not_ask_for_is_left_out(tmp_path):
     asked = entry(tmp_path, outcomes=OUTCOMES | {"shop_mini": [1.0]})
-    assert set(collect([asked], SETTINGS)["benchmark"]) == {DOMAIN, *GENERAL}
+    assert set(collect([asked], BENCHMARKS)["benchmark"]) == {DOMAIN, *GENERAL}
 
 
 # Scores
@@ -257,8 +262,8 @@ def test_scores_weigh_items_by_the_metric_s_weights(tmp_path):
     rows = items({DOMAIN: [1.0, 0.0]})
     for row, weight in zip(rows, (3.0, 1.0), strict=True):
         row.weights["accuracy"] = weight
-    pq.write_table(table([*rows, *items(OUTCOMES)[4:]]), asked.folder / "samples.parquet")
-    found = scores(collect([asked], SETTINGS)).set_index(["benchmark", "metric"]).loc[(DOMAIN, "accuracy")]
+    pq.write_table(table([*rows, *items(OUTCOMES)[4:]], PROMPTING), asked.folder / "samples.parquet")
+    found = scores(collect([asked], BENCHMARKS)).set_index(["benchmark", "metric"]).loc[(DOMAIN, "accuracy")]
     assert (found["value"], found["stderr"]) == pytest.approx((0.75, 0.375))
 
 
@@ -266,7 +271,7 @@ def test_scores_weigh_items_by_the_metric_s_weights(tmp_path):
 
 
 def test_the_trade_off_holds_paired_changes_over_items_and_means_over_seeds(samples, updates, tmp_path):
-    found = tradeoff(samples, updates, GENERAL)
+    found = tradeoff(samples, updates, BENCHMARKS, SCORED)
     schemas.write(tmp_path / "tradeoff.parquet", found, schemas.tradeoff(GENERAL))
     found = schemas.read(tmp_path / "tradeoff.parquet").set_index("method")
     assert list(found.index) == [BASE, "sft", "lora"]
@@ -296,16 +301,17 @@ def test_the_general_score_is_the_plain_mean_of_bounded_benchmarks(tmp_path):
     names = (*GENERAL, "ifeval_mini")
     asked = [entry(tmp_path, outcomes=outcomes), entry(tmp_path, "sft", "1e-06", 0, outcomes)]
     asked = [Entry(**vars(e) | {"benchmarks": (DOMAIN, *names)}) for e in asked]
-    found = tradeoff(collect(asked, SETTINGS), {"sft-1e-06-0": COST | UPDATE}, list(names)).iloc[0]
+    updates, scored = {"sft-1e-06-0": COST | UPDATE}, {DOMAIN: ["arithmetic_mini", "ifeval_mini"]}
+    found = tradeoff(collect(asked, KNOWN), updates, KNOWN, scored).iloc[0]
     assert found["general_score"] == pytest.approx((0.75 + 0.5) / 2)
     assert found["general_stderr"] == pytest.approx(math.hypot(0.25, 0.5) / 2)
 
 
 def test_the_trade_off_stops_where_run_and_base_were_asked_different_items(entries, updates):
     path = entries[1].folder / "samples.parquet"
-    pq.write_table(table([*items(BETTER)[:3], *items(BETTER)[4:]]), path)
-    with pytest.raises(AssertionError, match="different items"):
-        tradeoff(collect(entries, SETTINGS), updates, GENERAL)
+    pq.write_table(table([*items(BETTER)[:3], *items(BETTER)[4:]], PROMPTING), path)
+    with pytest.raises(UserError, match="asked different items"):
+        tradeoff(collect(entries, BENCHMARKS), updates, BENCHMARKS, SCORED)
 
 
 def test_the_schema_of_a_trade_off_follows_from_the_study_alone():
@@ -331,5 +337,56 @@ def test_the_pareto_front_is_what_nothing_beats(points, front):
 
 
 def test_the_front_is_marked_in_the_trade_off(samples, updates):
-    found = tradeoff(samples, updates, GENERAL).set_index("method")["pareto"]
+    found = tradeoff(samples, updates, BENCHMARKS, SCORED).set_index("method")["pareto"]
     assert found.to_dict() == {BASE: True, "sft": True, "lora": True}  # lora is the base; sft trades
+
+
+# Asked alike
+
+
+def test_scores_of_one_benchmark_under_different_settings_are_refused(entries):
+    for changed, told in (
+        ({"num_fewshot": 5}, "num_fewshot is 0 for base and 5 for sft"),
+        ({"max_new_tokens": 256}, "max_new_tokens is 48 for base and 256 for sft"),
+        ({"template": "other"}, "template is 'none' for base and 'other' for sft"),
+        ({"system_prompt": "Be brief."}, "system_prompt is None for base and 'Be brief.' for sft"),
+        ({"batch_size": 16}, "batch_size is 8 for base and 16 for sft"),
+        ({"precision": "bfloat16"}, "precision is 'float32' for base and 'bfloat16' for sft"),
+    ):
+        pq.write_table(table(items(BETTER), replace(PROMPTING, **changed)), entries[1].folder / "samples.parquet")
+        with pytest.raises(UserError, match=told):
+            collect(entries, BENCHMARKS)
+
+
+def test_other_base_models_may_have_other_templates(tmp_path, entries):
+    other = entry(tmp_path / "other", outcomes=OUTCOMES)
+    pq.write_table(table(items(OUTCOMES), replace(PROMPTING, template="other")), other.folder / "samples.parquet")
+    found = collect([*entries, Entry(**vars(other) | {"model": "another"})], BENCHMARKS)
+    assert found.groupby("model")["template"].unique().str.join("").to_dict() == {"tiny": "none", "another": "other"}
+
+
+def test_a_metric_under_filters_is_one_score_a_filter(tmp_path):
+    asked = entry(tmp_path)
+    strict, lenient = "exact_match,strict", "exact_match,lenient"
+    rows = [
+        Sample(
+            **{
+                **vars(row),
+                "values": {
+                    strict: 0.0,
+                    "invalid,strict": 1.0,
+                    lenient: row.values["exact_match"],
+                    "invalid,lenient": 0.0,
+                },
+                "weights": dict.fromkeys((strict, "invalid,strict", lenient, "invalid,lenient"), 1.0),
+            }
+        )
+        if row.benchmark == "arithmetic_mini"
+        else row
+        for row in items(OUTCOMES)
+    ]
+    pq.write_table(table(rows, PROMPTING), asked.folder / "samples.parquet")
+    known = BENCHMARKS | {"arithmetic_mini": replace(BENCHMARKS["arithmetic_mini"], metrics=(lenient, strict))}
+    found = scores(collect([asked], known)).set_index(["benchmark", "metric", "filter"]).loc["arithmetic_mini"]
+    assert found["value"].to_dict() == {("exact_match", "strict"): 0.0, ("exact_match", "lenient"): 0.75}
+    assert found["n_invalid"].to_dict() == {("exact_match", "strict"): 4, ("exact_match", "lenient"): 0}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tradeoff.domains import Example
 from tradeoff.errors import UserError
-from tradeoff.evaluation import evaluate, lm
+from tradeoff.evaluation import general, lm, task
 from tradeoff.models import load_base
 from tradeoff.provenance import canonical_json, read_json
 from tradeoff.training import base_nll, batches, tokens
@@ -118,9 +118,10 @@ def test_a_benchmark_under_lm_eval_reads_one_begin_token_at_most(begins, templat
     monkeypatch.setattr(
         lm, "greedy", lambda model, prompts, *_: read.extend(prompts) or [[tiny.END_ID] for _ in prompts]
     )
-    settings = {"items": 2, "seed": 0, "batch_size": 2}
+    settings = {"seed": 0, "batch_size": 2, "system_prompt": None}
     tokenizer = tiny.tokenizer(template, begins=begins)
-    rows = evaluate.run_task(tiny_model, tokenizer, "arithmetic_mini", settings, True, "evaluate")
+    asked = task.Task(general("arithmetic_mini"), 2, {}, chat=True)
+    rows = task.run_task(tiny_model, tokenizer, asked, settings, "evaluate")
     assert len(read) == len(rows) == 2
     for prompt in read:
         assert prompt.count(256) == prompt[:1].count(256) == begins

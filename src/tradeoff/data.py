@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,33 @@ from tradeoff import domains
 from tradeoff.domains import Example
 from tradeoff.errors import UserError, command
 from tradeoff.provenance import canonical_json, sha256_file, write_json, write_whole
+from tradeoff.sources import fetched, registry
 
 
-def draw(spec: dict[str, Any], path: Path) -> None:
+def draw(spec: dict[str, Any], files: dict[str, Path], path: Path) -> None:
     """Writes the examples that a data spec (`Study.data_spec`) describes, and a card beside them with their hash.
 
+    Args:
+        spec: Of the split.
+        files: Where each file that it is made of lies.
+        path: JSON lines to write.
+
     Raises:
-        UserError: the domain has fewer than asked for.
+        UserError: the domain has fewer than asked for, or a file is not what it should be.
     """
+    domain = domains.build(spec["domain"])
     try:
-        examples = domains.get(spec["domain"]).examples(spec["split"], spec["count"], spec["seed"])
+        examples = domain.examples(spec["split"], spec["count"], spec["seed"], files)
     except ValueError as error:
-        raise UserError(f"domain {spec['domain']}: {error}; lower data.{spec['split']}") from None
-    lines = "".join(canonical_json(asdict(example)) + "\n" for example in examples)
-    write_whole(path, lambda aside: aside.write_text(lines, encoding="utf-8"))
-    write_json(path.with_suffix(".json"), {"spec": spec, "sha256": sha256_file(path)})
+        raise UserError(f"domain {domain.kind}, {spec['split']}: {error}") from None
+    write(path, examples, {"spec": spec})
+
+
+def write(path: Path, examples: Iterable[Example], card: dict[str, Any]) -> None:
+    """Writes examples as JSON lines, and their hash and number into the card beside them."""
+    lines = [canonical_json(asdict(example)) + "\n" for example in examples]
+    write_whole(path, lambda aside: aside.write_text("".join(lines), encoding="utf-8"))
+    write_json(path.with_suffix(".json"), {**card, "examples": len(lines), "sha256": sha256_file(path)})
 
 
 def read(path: Path) -> list[Example]:
@@ -40,12 +53,18 @@ def read(path: Path) -> list[Example]:
 
 
 def main() -> None:
-    """`python -m tradeoff.data SPEC FILE`."""
+    """`python -m tradeoff.data SPEC FILE [NAME=FILE ...]`."""
     parser = argparse.ArgumentParser(prog="python -m tradeoff.data", description="Draw a domain's examples.")
     parser.add_argument("spec", type=json.loads, help="JSON of Study.data_spec")
     parser.add_argument("file", type=Path, help="JSON lines to write")
-    arguments = parser.parse_args()
-    draw(arguments.spec, arguments.file)
+    parser.add_argument("files", type=json.loads, help="JSON of the files by name; a datum is its card")
+    a = parser.parse_args()
+    draw(a.spec, located(a.files), a.file)
+
+
+def located(files: dict[str, str]) -> dict[str, Path]:
+    """The files of `Study.read_by`, of which those with a card are read where the card says."""
+    return {name: fetched(Path(path)) if name in registry() else Path(path) for name, path in files.items()}
 
 
 if __name__ == "__main__":

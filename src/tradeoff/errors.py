@@ -12,12 +12,17 @@ class UserError(ValueError):
     """Something that the person at the keyboard can put right; the message says what, where and how."""
 
 
+def one_line(text: object, limit: int = 200) -> str:
+    """A text on one line, cut to a length."""
+    return re.sub(r"\s+", " ", str(text))[:limit]
+
+
 def command(main: Callable[[], None]) -> None:
     """Runs a command line's `main`; a `UserError` or a full disk ends in one line on stderr and exit status 1."""
     try:
         main()
     except UserError as error:
-        print(re.sub(r"\s+", " ", str(error)), file=sys.stderr)
+        print(one_line(error, 1000), file=sys.stderr)
         sys.exit(1)
 
 
@@ -28,7 +33,7 @@ def logged(log: str) -> Iterator[None]:
         try:
             yield
         except UserError as error:
-            line = re.sub(r"\s+", " ", str(error))
+            line = one_line(error, 1000)
             print(line)
             print(line, file=sys.stderr)
             sys.exit(1)

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff import methods
-from tradeoff.errors import UserError, command
+from tradeoff.errors import UserError, command, one_line
 from tradeoff.provenance import canonical_json, read_json, sha256_file, write_json, write_whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -65,18 +65,14 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
         UserError: the source cannot be had.
     """
     kind, place = source.split(":", 1)
+    model = _from_source(AutoModelForCausalLM, source, revision, use_safetensors=None)
+    tokenizer = source_tokenizer(source, revision)
     if kind == "package":
-        file = _package_file(place)
-        model, tokenizer = _pretrained(source, file.parent, gguf_file=file.name, dtype=torch.float32)
-        origin = sha256_file(file)
+        origin = sha256_file(_package_file(place))
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
-    elif kind == "folder":
-        model, tokenizer = _pretrained(source, Path(place), dtype="auto")
-        origin = _folder_sha256(Path(place))
     else:
-        model, tokenizer = _pretrained(source, place, revision=revision, dtype="auto")
-        origin = str(revision)
+        origin = _folder_sha256(Path(place)) if kind == "folder" else str(revision)
     model.save_pretrained(folder, max_shard_size="1TB")
     tokenizer.save_pretrained(folder)
     return {
@@ -99,10 +95,18 @@ def load_base(folder: Path) -> PreTrainedModel:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """A base model's tokenizer, which pads on the right; a missing padding token is the end token."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return _padded(AutoTokenizer.from_pretrained(folder))
+
+
+def _padded(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def source_tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a source, without its weights; see `import_base`."""
+    return _padded(_from_source(AutoTokenizer, source, revision))
 
 
 def load_parameters(folder: Path) -> dict[str, Tensor]:
@@ -118,14 +122,21 @@ def load_result(base: Path, run: Path | None) -> PreTrainedModel:
     return model
 
 
-def _pretrained(source: str, place: Path | str, **kwargs: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    tokenizer_kwargs = {key: value for key, value in kwargs.items() if key != "dtype"}
+def _from_source(cls: Any, source: str, revision: str | None, **options: Any) -> Any:
+    """What `cls` makes of a source; a model that is quantised in a GGUF file is unpacked to float32."""
+    kind, place = source.split(":", 1)
+    where: Path | str = place
+    if kind == "package":
+        file = _package_file(place)
+        where = file.parent
+        options["gguf_file"] = file.name
+    if "use_safetensors" in options:
+        options["dtype"] = torch.float32 if kind == "package" else "auto"
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, use_safetensors=None, **kwargs)
-        return model, AutoTokenizer.from_pretrained(place, **tokenizer_kwargs)
+        return cls.from_pretrained(where, revision=revision or "main", **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{source}: cannot be loaded ({error}); check the source, the revision and the network"
+            f"{source}: cannot be loaded ({one_line(error)}); check the source, the revision and the network"
         ) from None
 
 

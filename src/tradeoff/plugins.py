@@ -24,5 +24,6 @@ def find(package: ModuleType, name: str, base: type[T]) -> type[T]:
     if name not in names(package):
         raise KeyError(name)
     module = importlib.import_module(f"{package.__name__}.{name}")
-    (cls,) = (c for c in vars(module).values() if isinstance(c, type) and issubclass(c, base) and c is not base)
+    own = (c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__)
+    (cls,) = (c for c in own if issubclass(c, base))
     return cls

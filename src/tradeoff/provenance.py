@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[1]
+ROOT = SOURCE.parent
 
 
 def canonical_json(value: Any) -> str:

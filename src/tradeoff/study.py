@@ -8,92 +8,47 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from dataclasses import fields as dataclass_fields
-from decimal import Decimal, InvalidOperation
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BeforeValidator, Field, InstanceOf, TypeAdapter, ValidationError, WithJsonSchema, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from tradeoff import domains, evaluation, methods
+from tradeoff import evaluation, sources
 from tradeoff.domains import Split
+from tradeoff.entries import (
+    NAME,
+    Domains,
+    MethodEntry,
+    Name,
+    Rate,
+    Suites,
+    canonical_rate,
+    domain_spec,
+    finite,
+    method_spec,
+)
+from tradeoff.errors import UserError, one_line
+from tradeoff.evaluation import BASE_TEXT, BASE_TEXTS, Benchmark
 from tradeoff.section import Precision, Section, fail, nearest, plain
 from tradeoff.training.settings import Training
 
+__all__ = ["BASE", "Run", "Study", "StudyError", "canonical_rate", "load", "load_for_snakemake", "method_spec"]
+
 BASE = "base"
 MOST_SEED = 2**31 - 1  # what numpy and the tables hold
-NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SOURCE = r"^(package|hub|folder):.+$"
 COMMIT = r"[0-9a-f]{40}"
+DATA_ROOT = "data_root"
+Items = Annotated[int, Field(ge=2)] | Literal["all"]
 
 
-class StudyError(ValueError):
+class StudyError(UserError):
     """A study that cannot run; the message is one line with file, key and remedy."""
-
-
-def canonical_rate(value: object) -> str:
-    """A learning rate in its one spelling: `1e-6`, `1.0e-6` and `0.000001` are all `1e-06`.
-
-    Raises:
-        ValueError: not a finite number above zero.
-    """
-    try:
-        if isinstance(value, bool) or not str(value).isascii() or "_" in str(value):  # Decimal would read them
-            raise InvalidOperation
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise ValueError(f"{value!r} is no learning rate; write a number such as 2e-5") from None
-    if not (number.is_finite() and 0 < float(number) < math.inf):
-        raise ValueError(f"a learning rate must be above 0 and finite, got {value}; write a number such as 2e-5")
-    mantissa, exponent = f"{float(number):.15e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
-
-
-def _rate(value: object) -> str:
-    try:
-        return canonical_rate(value)
-    except ValueError as error:
-        raise fail(str(error)) from None
-
-
-def _one_of(kind: str, choices: list[str]) -> BeforeValidator:
-    def check(value: object) -> object:
-        if value not in choices:
-            raise fail(f"unknown {kind} {value!r}; {nearest(value, choices)}")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _method(value: object) -> methods.Method:
-    if not isinstance(value, dict) or "recipe" not in value:
-        raise fail("a method is a mapping with a recipe, such as {recipe: sft}")
-    parameters = dict(value)
-    name = parameters.pop("recipe")
-    if name not in methods.names():
-        raise fail(f"unknown recipe {name!r}; {nearest(name, methods.names())}")
-    cls = methods.recipe(name)
-    known = [f.name for f in dataclass_fields(cls)]
-    for key in parameters:
-        if key not in known:
-            hint = nearest(key, known) if known else f"{name} has no hyper-parameters"
-            raise fail(f"unknown key {key!r}; {hint}")
-    try:
-        return TypeAdapter(cls).validate_json(json.dumps(parameters, default=str, skipkeys=True), strict=True)
-    except ValidationError as error:
-        where = error.errors()[0]["loc"][:1]
-        # A value of several types fails at each: all that it may be is the remedy.
-        messages = [plain(e["msg"]).removeprefix("should be ") for e in error.errors() if e["loc"][:1] == where]
-        key = str(where[0]) if where else name
-        if key not in parameters:
-            raise fail(f"{key}: {messages[0]}") from None
-        raise fail(f"{key}: should be {' or '.join(messages)}, got {parameters[key]!r}") from None
 
 
 class Model(Section):
@@ -107,6 +62,7 @@ class Model(Section):
         ),
     ]
     revision: Annotated[str | None, Field(description="commit of a hub model, which needs one: 40 hex digits")] = None
+    parameters: Annotated[float | None, Field(gt=0, description="number of weights, for make plan alone")] = None
 
     @model_validator(mode="after")
     def _pinned(self) -> Model:
@@ -121,68 +77,52 @@ class Model(Section):
 class Data(Section):
     """How much of each domain is drawn."""
 
-    train: Annotated[int, Field(ge=1, description="training examples of each domain")]
-    test: Annotated[int, Field(ge=2, description="test items of each domain")]
+    train: Annotated[int, Field(ge=1)] | Literal["all"] = Field(description="training examples of each domain")
+    test: Items = Field(description="test items of each domain")
     seed: Annotated[int, Field(ge=0, le=MOST_SEED, description="seed of the draws")] = 0
 
 
 class Evaluation(Section):
     """The same for the base and every result."""
 
-    items: Annotated[int, Field(ge=2, description="items of each general benchmark")]
+    items: Items = Field(description="items of each general benchmark")
     batch_size: Annotated[int, Field(ge=1, description="fixed: batch size changes greedy outputs")] = 32
     precision: Annotated[Precision, Field(description="of the evaluation's forward passes")] = "float32"
-
-
-Name = Annotated[str, Field(pattern=NAME)]
-Rate = Annotated[str, BeforeValidator(_rate), WithJsonSchema({"type": ["string", "number"], "exclusiveMinimum": 0})]
-MethodEntry = Annotated[
-    InstanceOf[methods.Method],
-    BeforeValidator(_method),
-    WithJsonSchema(
-        {
-            "oneOf": [
-                schema
-                | {
-                    "properties": {"recipe": {"const": name}, **schema.get("properties", {})},
-                    "required": ["recipe", *schema.get("required", [])],
-                    "additionalProperties": False,
-                }
-                for name in methods.names()
-                for schema in [TypeAdapter(methods.recipe(name)).json_schema()]
-            ]
-        }
-    ),
-]
-DomainName = Annotated[str, _one_of("domain", domains.names()), Field(json_schema_extra={"enum": domains.names()})]
-BenchmarkName = Annotated[
-    str, _one_of("benchmark", evaluation.names()), Field(json_schema_extra={"enum": evaluation.names()})
-]
+    system_prompt: Annotated[str | None, Field(description="system turn of the general benchmarks")] = None
+    allow_code_execution: Annotated[bool, Field(description="let a benchmark run code that a model wrote")] = False
 
 
 class Study(Section):
     """A grid of models, domains, methods, learning rates and seeds, and how each run is trained and evaluated."""
 
     study: Annotated[Name, Field(description="name, and folder under results/")]
+    data_root: Annotated[
+        str | None, Field(min_length=1, description="folder of the data; with it, no network is touched")
+    ] = None
     models: Annotated[dict[Name, Model], Field(min_length=1)]
-    domains: Annotated[list[DomainName], Field(min_length=1)]
+    teachers: dict[Name, Model] = Field(default={}, description="models that write training responses")
+    domains: Domains
     methods: Annotated[dict[Name, MethodEntry], Field(min_length=1)]
     learning_rates: Annotated[list[Rate], Field(min_length=1, description="every method runs at every rate")]
     seeds: Annotated[list[Annotated[int, Field(ge=0, le=MOST_SEED)]], Field(min_length=1)]
-    general: Annotated[list[BenchmarkName], Field(min_length=1, description="benchmarks of general ability")]
+    general: Suites
     data: Data
     training: Training
     evaluation: Evaluation
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
-        for key in ("domains", "learning_rates", "seeds", "general"):
+        for key in ("learning_rates", "seeds"):
             values = getattr(self, key)
             twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
             if twice is not None:
                 raise fail(f"{key}: {twice} is listed twice; remove one")
-        if not any(evaluation.benchmark(name).bounded for name in self.general):
-            raise fail("general: base_text is no score; list another benchmark beside it")
+        self._check_methods()
+        self._check_domains()
+        self._check_general()
+        return self
+
+    def _check_methods(self) -> None:
         if BASE in self.methods:
             raise fail(f"methods.{BASE}: the name is taken by the base model; choose another")
         for name, method in self.methods.items():
@@ -192,7 +132,40 @@ class Study(Section):
                     raise fail(f"methods.{name}.of: there is no method {method.source!r} in this study; {remedy}")
                 if self.methods[method.source].source is not None:
                     raise fail(f"methods.{name}.of: {method.source!r} is derived itself; name a method that trains")
-        return self
+
+    def _check_domains(self) -> None:
+        for name in self.teachers:
+            if name in self.models:
+                raise fail(f"teachers.{name}: the name is taken by a model of the study; choose another")
+        for name, domain in self.domains.items():
+            if name in evaluation.names():
+                raise fail(f"domains.{name}: the name is taken by a general benchmark; choose another")
+            if domain.taught_by is not None and domain.taught_by not in self.all_models:
+                hint = nearest(domain.taught_by, list(self.all_models))
+                raise fail(f"domains.{name}.teacher: there is no model {domain.taught_by!r} in this study; {hint}")
+
+    def _check_general(self) -> None:
+        for name, suite in self.general.items():
+            known = evaluation.general(name)
+            if known.runs_code and not self.evaluation.allow_code_execution:
+                raise fail(
+                    f"general.{name}: runs code that the models write, in a sandbox; "
+                    "allow it with evaluation.allow_code_execution: true, or leave it out"
+                )
+            if suite.num_fewshot is not None and known.num_fewshot is None:
+                raise fail(f"general.{name}.num_fewshot: {name} has no solved examples; remove the key")
+            if suite.max_new_tokens is not None and known.max_new_tokens is None:
+                raise fail(f"general.{name}.max_new_tokens: {name} generates nothing; remove the key")
+        for name in self.domains:
+            if not self.scored(name):
+                raise fail(
+                    f"general: no benchmark is left for the general score of {name}; list one that scores from 0 to 1"
+                )
+
+    @property
+    def all_models(self) -> dict[str, Model]:
+        """Models that are tuned, and teachers."""
+        return {**self.models, **self.teachers}
 
     @property
     def trained_methods(self) -> list[str]:
@@ -215,13 +188,22 @@ class Study(Section):
 
     def model_spec(self, model: str) -> dict[str, Any]:
         """What decides a base model's weights."""
-        return self.models[model].model_dump()
+        return self.all_models[model].model_dump(exclude={"parameters"})
 
     def data_spec(self, domain: str, split: Split) -> dict[str, Any]:
-        """What decides the examples of a domain's split."""
+        """What decides the examples of a domain's split, beside the hashes of the files that it reads."""
+        known = self.domains[domain]
         count = self.data.train if split == "train" else self.data.test
-        version = domains.version(domain)
-        return {"domain": domain, "version": version, "split": split, "count": count, "seed": self.data.seed}
+        spec = {
+            "domain": domain_spec(known),
+            "version": known.version,
+            "split": split,
+            "count": None if count == "all" else count,
+            "seed": self.data.seed,
+        }
+        if split == "train" and known.taught_by is not None:
+            spec["teacher"] = self.model_spec(known.taught_by)
+        return spec
 
     def run_spec(self, run: Run) -> dict[str, Any]:
         """What decides a run's weights, beside the hashes of base and data that are known only once these exist."""
@@ -232,7 +214,7 @@ class Study(Section):
             "method": method_spec(method),
             "learning_rate": run.rate,
             "seed": run.seed,
-            "training": _finite(self.training.model_dump()),
+            "training": finite(self.training.model_dump()),
         }
         if method.source is not None:
             spec["source"] = self.run_spec(self.source_of(run))
@@ -245,8 +227,67 @@ class Study(Section):
         return Run(run.model, run.domain, source, run.rate, run.seed)
 
     def evaluation_spec(self) -> dict[str, Any]:
-        """What decides how a model is evaluated; the benchmarks are named apart."""
-        return {**self.evaluation.model_dump(), "seed": self.data.seed}
+        """What decides how a model is evaluated on every benchmark."""
+        kept = ("batch_size", "precision", "system_prompt")
+        return {**{key: getattr(self.evaluation, key) for key in kept}, "seed": self.data.seed}
+
+    def benchmarks(self, domain: str | None = None) -> dict[str, Benchmark]:
+        """The benchmarks that a model tuned on a domain is evaluated on, or all; the domains' come first.
+
+        A benchmark's version here ends with the version of its data.
+        """
+        own = {name: evaluation.of_domain(name, d) for name, d in self.domains.items() if domain in (None, name)}
+        found = own | {name: evaluation.general(name) for name in self.general}
+        return {name: replace(b, version=self._with_data(b)) for name, b in found.items()}
+
+    def _with_data(self, benchmark: Benchmark) -> str:
+        registry = sources.registry()
+        versions = [registry[name].version(self.data_root) for name in benchmark.data if name in registry]
+        return "+".join(filter(None, dict.fromkeys([benchmark.version, *versions])))
+
+    def benchmark_spec(self, name: str) -> dict[str, Any]:
+        """What decides one benchmark, as JSON; the study's own settings in place of what is usual."""
+        if name in self.domains:
+            benchmark = self.benchmarks(name)[name]
+            return {"benchmark": asdict(benchmark), "domain": domain_spec(self.domains[name])}
+        suite, usual = self.general[name], self.benchmarks()[name]
+        items = suite.items or self.evaluation.items
+        if name == BASE_TEXT:
+            items = BASE_TEXTS if items == "all" else min(items, BASE_TEXTS)
+        benchmark = replace(
+            usual,
+            num_fewshot=usual.num_fewshot if suite.num_fewshot is None else suite.num_fewshot,
+            max_new_tokens=suite.max_new_tokens or usual.max_new_tokens,
+        )
+        return {"benchmark": asdict(benchmark), "items": None if items == "all" else items}
+
+    def scored(self, domain: str) -> list[str]:
+        """The general benchmarks that make the general score of a model tuned on a domain."""
+        left_out = self.domains[domain].excludes
+        return [name for name in self.general if evaluation.general(name).bounded and name not in left_out]
+
+    def read_by(self, domain: str, split: Split) -> dict[str, Path | None]:
+        """What a domain's split is made of: names in `datasets.tsv`, and paths of a person's own files."""
+        registry = sources.registry()
+        return {name: None if name in registry else Path(name) for name in self.domains[domain].data(split)}
+
+    def check_files(self) -> None:
+        """Looks for the files that the study reads from this machine.
+
+        Raises:
+            UserError: one is missing.
+        """
+        registry = sources.registry()
+        for domain in self.domains:
+            for split in get_args(Split):
+                for name, path in self.read_by(domain, split).items():
+                    if path is None:
+                        sources.local_path(registry[name], self.data_root)
+                    elif not path.is_file():
+                        raise UserError(f"domains.{domain}: there is no file {path}; paths start at the working folder")
+        for name in self.general:
+            for datum in evaluation.general(name).data:
+                sources.local_path(registry[datum], self.data_root)
 
 
 @dataclass(frozen=True)
@@ -265,11 +306,6 @@ class Run:
         return f"{self.model}/{self.domain}/{self.method}/lr={self.rate}/seed={self.seed}"
 
 
-def method_spec(method: methods.Method) -> dict[str, Any]:
-    """A method as JSON: its recipe and all hyper-parameters."""
-    return {"recipe": method.recipe, **_finite(asdict(method))}
-
-
 def load(path: Path) -> Study:
     """Reads a study.
 
@@ -281,22 +317,23 @@ def load(path: Path) -> Study:
     except FileNotFoundError:
         raise StudyError(f"{path}: no such file; name a study such as config/quickstart.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: cannot be read ({_one_line(error)}); name a YAML file in UTF-8") from None
+        raise StudyError(f"{path}: cannot be read ({one_line(error)}); name a YAML file in UTF-8") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise StudyError(f"{path}: not YAML ({_one_line(error)}); mend the file") from None
+        raise StudyError(f"{path}: not YAML ({one_line(error)}); mend the file") from None
     if not isinstance(content, dict):
         raise StudyError(f"{path}: a study is a mapping of keys to values; see config/quickstart.yaml")
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError(_one_line(f"{path}: {_first_error(error)}", 1000)) from None
+        raise StudyError(one_line(f"{path}: {_first_error(error)}", 1000)) from None
 
 
 def load_for_snakemake(default: Path, configfiles: list[Path], config: Mapping[str, object]) -> Study:
     """The study of a Snakemake invocation, or exit status 1 after one line on stderr.
 
     Snakemake merges configuration files and command-line values into one dictionary, in which a default study would
-    leak into a chosen one; so the chosen file alone is read, and what cannot be in it is refused.
+    leak into a chosen one; so the chosen file alone is read, and what cannot be in it is refused. One value may be
+    given beside it, since it says where data lie on this machine and not what they are: `data_root`.
 
     Args:
         default: Read when no file is chosen.
@@ -306,12 +343,16 @@ def load_for_snakemake(default: Path, configfiles: list[Path], config: Mapping[s
     try:
         if len(configfiles) > 1:
             raise StudyError(f"{configfiles[1]}: one study at a time; give a single --configfile")
-        if config:
-            raise StudyError(f"--config {next(iter(config))}: a study is a file; edit one and give it as --configfile")
-        return load(configfiles[0] if configfiles else default)
-    except StudyError as error:
-        print(error, file=sys.stderr)
+        if other := [key for key in config if key != DATA_ROOT]:
+            raise StudyError(f"--config {other[0]}: a study is a file; edit one and give it as --configfile")
+        study = load(configfiles[0] if configfiles else default)
+        if DATA_ROOT in config:
+            study = study.model_copy(update={DATA_ROOT: str(config[DATA_ROOT])})
+        study.check_files()
+    except UserError as error:
+        print(one_line(error, 1000), file=sys.stderr)
         sys.exit(1)
+    return study
 
 
 def _first_error(error: ValidationError) -> str:
@@ -325,22 +366,13 @@ def _first_error(error: ValidationError) -> str:
     if first["type"] == "too_short":
         return f"{where}: is empty; list at least one"
     message = _PATTERNS[first["ctx"]["pattern"]] if first["type"] == "string_pattern_mismatch" else plain(first["msg"])
-    return f"{where}: {'a name ' if is_key else ''}{message}, got {_one_line(repr(first['input']), 60)}"
+    return f"{where}: {'a name ' if is_key else ''}{message}, got {one_line(repr(first['input']), 60)}"
 
 
 _PATTERNS = {
     NAME: "should be at most 64 lower-case letters, digits, dots, dashes and underscores, first a letter or digit",
     SOURCE: "should be package:<python package>/<file>.gguf, hub:<owner>/<name> or folder:<path>",
 }
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """Infinity, which JSON lacks, as "inf"."""
-    return {key: str(value) if value == float("inf") else value for key, value in values.items()}
-
-
-def _one_line(text: object, limit: int = 200) -> str:
-    return re.sub(r"\s+", " ", str(text))[:limit]
 
 
 class _Loader(yaml.SafeLoader):
@@ -371,12 +403,14 @@ def main() -> None:
     """`python -m tradeoff.study FILE` checks a study; `--schema` prints the schema."""
     parser = argparse.ArgumentParser(prog="python -m tradeoff.study", description="Check a study, or print its schema.")
     parser.add_argument("file", type=Path, nargs="?", default=Path("config/quickstart.yaml"))
+    parser.add_argument("--data-root", help="where the data lie, in place of the study's data_root")
     parser.add_argument("--schema", action="store_true")
     arguments = parser.parse_args()
     if arguments.schema:
         print(json.dumps(schema(), indent=2))
         return
-    study = load_for_snakemake(arguments.file, [], {})
+    config = {DATA_ROOT: arguments.data_root} if arguments.data_root else {}
+    study = load_for_snakemake(arguments.file, [], config)
     print(f"{arguments.file}: {len(list(study.runs()))} runs")
 
 

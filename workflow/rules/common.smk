@@ -17,6 +17,10 @@ os.environ.update(
     TRANSFORMERS_VERBOSITY="error",
 )
 
+from dataclasses import asdict
+
+from tradeoff import sources
+from tradeoff.evaluation import BASE_TEXT
 from tradeoff.provenance import canonical_json, code_digest
 from tradeoff.study import BASE, Run, load_for_snakemake
 
@@ -25,7 +29,11 @@ STUDY = load_for_snakemake(
     [Path(file) for file in workflow.configfiles],
     workflow.config_settings.config,
 )
+if STUDY.data_root:
+    os.environ["HF_HUB_OFFLINE"] = "1"
 ROOT = f"results/{STUDY.study}"
+DATA = sources.registry()
+TAUGHT = [name for name, domain in STUDY.domains.items() if domain.taught_by]
 RUN = "{model}/{domain}/{method}/lr={rate}/seed={seed}"
 
 
@@ -35,7 +43,8 @@ def either(names):
 
 
 wildcard_constraints:
-    model=either(STUDY.models),
+    model=either(STUDY.all_models),
+    datum=either(DATA),
     domain=either(STUDY.domains),
     method=either(STUDY.methods),
     rate=r"[0-9.]+e[-+][0-9]+",
@@ -68,20 +77,55 @@ def base_losses(wildcards):
     return "<study>/data/{domain}/{model}/base_nll.json" if needed else []
 
 
-def evaluation_code(benchmarks):
-    """What decides the scores of each benchmark: the evaluation's code and the benchmark's own."""
-    return canonical_json(
-        {
-            name: code_digest(
-                [
-                    "tradeoff.evaluation.evaluate",
-                    f"tradeoff.evaluation.tasks.{name}",
-                    f"tradeoff.domains.{name}",
-                ]
-            )
-            for name in benchmarks
-        }
-    )
+def domain_module(domain):
+    return f"tradeoff.domains.{STUDY.domains[domain].kind}"
+
+
+def local_file(wildcards):
+    """Where a datum lies on this machine, if it does."""
+    return sources.local_path(DATA[wildcards.datum], STUDY.data_root) or []
+
+
+def split_of(wildcards):
+    """The split that a drawn file belongs to: questions are what a teacher has to answer for training."""
+    return "train" if wildcards.part == "questions" else wildcards.part
+
+
+def drawn_from(wildcards):
+    """What a split is made of, by name: the card of a datum, or a person's own file."""
+    files = STUDY.read_by(wildcards.domain, split_of(wildcards))
+    return {name: str(path or f"{ROOT}/sources/{name}.json") for name, path in files.items()}
+
+
+def base_texts(wildcards):
+    return "<study>/models/{model}/base_text.parquet" if BASE_TEXT in STUDY.general else []
+
+
+def evaluated(domain=None):
+    """What decides each benchmark of a model tuned on a domain, or of a base: its spec and its code."""
+    specs = {}
+    for name in STUDY.benchmarks(domain):
+        own = domain_module(name) if name in STUDY.domains else f"tradeoff.evaluation.tasks.{name}"
+        specs[name] = {**STUDY.benchmark_spec(name), "code": code_digest(["tradeoff.evaluation.evaluate", own])}
+    return canonical_json(specs)
+
+
+def tested_on(domain=None):
+    """The cards of a model's test items, its domain's and the general benchmarks'."""
+    splits = [f"{ROOT}/data/{name}/test.json" for name in STUDY.domains if domain in (None, name)]
+    data = dict.fromkeys(datum for name in STUDY.general for datum in STUDY.benchmarks()[name].data)
+    return splits + [f"{ROOT}/sources/{datum}.json" for datum in data]
+
+
+def benchmarks():
+    """All benchmarks in the study's order, as JSON."""
+    return canonical_json([[name, STUDY.benchmark_spec(name)["benchmark"]] for name in STUDY.benchmarks()])
+
+
+def general_items():
+    """How many items each general benchmark has, in words."""
+    items = {name: STUDY.benchmark_spec(name)["items"] or "all" for name in STUDY.general}
+    return ", ".join(f"{count} of {name}" for name, count in items.items())
 
 
 def entries():
@@ -95,7 +139,7 @@ def entries():
             "rate": None,
             "seed": None,
             "spec": None,
-            "benchmarks": [*STUDY.domains, *STUDY.general],
+            "benchmarks": list(STUDY.benchmarks()),
             "base_folder": f"{ROOT}/models/{model}",
         }
         for model in STUDY.models
@@ -109,7 +153,7 @@ def entries():
             "rate": run.rate,
             "seed": run.seed,
             "spec": STUDY.run_spec(run),
-            "benchmarks": [run.domain, *STUDY.general],
+            "benchmarks": list(STUDY.benchmarks(run.domain)),
             "base_folder": f"{ROOT}/models/{run.model}",
         }
         for run in STUDY.runs()

@@ -1,4 +1,4 @@
-# What a study starts from: base models, domains' examples, and these as tokens.
+# What a study starts from: base models, data from outside, domains' examples, and these as tokens.
 
 
 rule import_base:
@@ -10,28 +10,74 @@ rule import_base:
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        source=lambda wildcards: STUDY.models[wildcards.model].source,
-        revision=lambda wildcards: STUDY.models[wildcards.model].revision or "",
+        source=lambda wildcards: STUDY.all_models[wildcards.model].source,
+        revision=lambda wildcards: STUDY.all_models[wildcards.model].revision or "",
     shell:
         "python -m tradeoff.models {params.source:q} $(dirname {output.card}) --revision={params.revision:q} "
         "2>&1 | tee {log}"
 
 
-rule draw:
+rule fetch:
+    input:
+        local_file,
     output:
-        examples="<study>/data/{domain}/{split}.jsonl",
-        card="<study>/data/{domain}/{split}.json",
+        "<study>/sources/{datum}.json",
     log:
-        "<study>/logs/draw/{domain}/{split}.log",
-    wildcard_constraints:
-        split="train|test",
+        "<study>/logs/fetch/{datum}.log",
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, wildcards.split)),
-        code=lambda wildcards: code_digest(["tradeoff.data", f"tradeoff.domains.{wildcards.domain}"]),
+        datum=lambda wildcards: canonical_json(asdict(DATA[wildcards.datum])),
+        data_root=STUDY.data_root or "",
+        code=code_digest(["tradeoff.sources"]),
     shell:
-        "python -m tradeoff.data {params.spec:q} {output.examples} 2>&1 | tee {log}"
+        "python -m tradeoff.sources {wildcards.datum} {output} --data-root={params.data_root:q} 2>&1 | tee {log}"
+
+
+rule draw:
+    input:
+        lambda wildcards: list(drawn_from(wildcards).values()),
+    output:
+        examples="<study>/data/{domain}/{part}.jsonl",
+        card="<study>/data/{domain}/{part}.json",
+    log:
+        "<study>/logs/draw/{domain}/{part}.log",
+    wildcard_constraints:
+        part="train|test|questions",
+    conda:
+        "../../envs/tradeoff.yaml"
+    params:
+        spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, split_of(wildcards))),
+        files=lambda wildcards: canonical_json(drawn_from(wildcards)),
+        code=lambda wildcards: code_digest(["tradeoff.data", domain_module(wildcards.domain)]),
+    shell:
+        "python -m tradeoff.data {params.spec:q} {output.examples} {params.files:q} 2>&1 | tee {log}"
+
+
+ruleorder: distill > draw
+
+
+rule distill:
+    input:
+        teacher=lambda wildcards: f"<study>/models/{STUDY.domains[wildcards.domain].taught_by}/card.json",
+        card="<study>/data/{domain}/questions.json",
+        questions=ancient("<study>/data/{domain}/questions.jsonl"),
+    output:
+        examples="<study>/data/{domain}/train.jsonl",
+        card="<study>/data/{domain}/train.json",
+    log:
+        "<study>/logs/distill/{domain}.log",
+    wildcard_constraints:
+        domain=either(TAUGHT),
+    conda:
+        "../../envs/tradeoff.yaml"
+    params:
+        spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, "train")),
+        settings=canonical_json(STUDY.evaluation_spec()),
+        code=lambda wildcards: code_digest(["tradeoff.distill", domain_module(wildcards.domain)]),
+    shell:
+        "python -m tradeoff.distill {params.spec:q} $(dirname {input.teacher}) {input.questions} {output.examples} "
+        "--settings {params.settings:q} 2>&1 | tee {log}"
 
 
 rule encode:

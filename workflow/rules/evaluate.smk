@@ -12,7 +12,7 @@ rule sample_base_text:
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        texts=STUDY.evaluation.items,
+        texts=STUDY.benchmark_spec(BASE_TEXT)["items"] if BASE_TEXT in STUDY.general else 0,
         precision=STUDY.evaluation.precision,
         seed=STUDY.data.seed,
         code=code_digest(["tradeoff.evaluation.base_text"]),
@@ -24,8 +24,8 @@ rule sample_base_text:
 rule evaluate_base:
     input:
         base="<study>/models/{model}/card.json",
-        texts="<study>/models/{model}/base_text.parquet",
-        data=expand("<study>/data/{domain}/test.json", domain=STUDY.domains),
+        texts=base_texts,
+        data=tested_on(),
     output:
         f"<study>/runs/{{model}}/{BASE}/samples.parquet",
     log:
@@ -35,20 +35,18 @@ rule evaluate_base:
     params:
         root=lambda wildcards, input: Path(input.base).parents[2],
         settings=canonical_json(STUDY.evaluation_spec()),
-        benchmarks=[*STUDY.domains, *STUDY.general],
-        code=evaluation_code([*STUDY.domains, *STUDY.general]),
+        benchmarks=evaluated(),
     shell:
-        "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --texts {input.texts} "
-        "--data {params.root}/data --store {params.root}/evaluations --settings {params.settings:q} "
-        "--benchmarks {params.benchmarks} --code {params.code:q} --label {wildcards.model} --output {output} "
-        "2>&1 | tee {log}"
+        "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --root {params.root} "
+        "--settings {params.settings:q} --benchmarks {params.benchmarks:q} --label {wildcards.model} "
+        "--output {output} 2>&1 | tee {log}"
 
 
 rule evaluate:
     input:
         base="<study>/models/{model}/card.json",
-        texts="<study>/models/{model}/base_text.parquet",
-        data="<study>/data/{domain}/test.json",
+        texts=base_texts,
+        data=lambda wildcards: tested_on(wildcards.domain),
         run=f"<study>/runs/{RUN}/card.json",
     output:
         f"<study>/runs/{RUN}/samples.parquet",
@@ -59,10 +57,8 @@ rule evaluate:
     params:
         root=lambda wildcards, input: Path(input.base).parents[2],
         settings=canonical_json(STUDY.evaluation_spec()),
-        benchmarks=lambda wildcards: [wildcards.domain, *STUDY.general],
-        code=lambda wildcards: evaluation_code([wildcards.domain, *STUDY.general]),
+        benchmarks=lambda wildcards: evaluated(wildcards.domain),
     shell:
         "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --run $(dirname {input.run}) "
-        "--texts {input.texts} --data {params.root}/data --store {params.root}/evaluations "
-        "--settings {params.settings:q} --benchmarks {params.benchmarks} --code {params.code:q} "
+        "--root {params.root} --settings {params.settings:q} --benchmarks {params.benchmarks:q} "
         "--label '{wildcards.method} {wildcards.rate} {wildcards.seed}' --output {output} 2>&1 | tee {log}"

@@ -16,7 +16,7 @@ rule plot:
         rates=", ".join(STUDY.learning_rates),
         train=STUDY.data.train,
         test=STUDY.data.test,
-        general_items=STUDY.evaluation.items,
+        general_items=general_items(),
         epochs=STUDY.training.epochs,
         number_of_seeds=len(STUDY.seeds),
         code=code_digest(["tradeoff.report.figures"]),
@@ -26,7 +26,8 @@ rule plot:
 
 rule summarise:
     input:
-        "<study>/tables/tradeoff.parquet",
+        tradeoff="<study>/tables/tradeoff.parquet",
+        scores="<study>/tables/scores.parquet",
     output:
         "<study>/summary.txt",
     log:
@@ -34,7 +35,7 @@ rule summarise:
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        general=STUDY.general,
+        benchmarks=benchmarks(),
         code=code_digest(["tradeoff.report.terminal"]),
     script:
         "../scripts/summarise.py"

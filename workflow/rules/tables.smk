@@ -16,8 +16,8 @@ rule tabulate:
         "../../envs/tradeoff.yaml"
     params:
         entries=entries(),
-        settings=canonical_json(STUDY.evaluation_spec()),
-        general=STUDY.general,
+        benchmarks=benchmarks(),
+        scored=canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains}),
         code=code_digest(["tradeoff.tables.collect", "tradeoff.tables.tradeoff"]),
     script:
         "../scripts/tabulate.py"

@@ -1,12 +1,16 @@
 """The trade-off as a short table for the terminal."""
 
+import json
 from pathlib import Path
 
 from tradeoff.errors import logged
+from tradeoff.evaluation import from_json
 from tradeoff.provenance import write_whole
 from tradeoff.report.terminal import summary
 from tradeoff.tables import schemas
 
 with logged(snakemake.log[0]):
-    text = summary(schemas.read(Path(snakemake.input[0])), list(snakemake.params.general))
+    benchmarks = {name: from_json(spec) for name, spec in json.loads(snakemake.params.benchmarks)}
+    tables = [schemas.read(Path(file)) for file in (snakemake.input.tradeoff, snakemake.input.scores)]
+    text = summary(*tables, benchmarks)
     write_whole(Path(snakemake.output[0]), lambda aside: aside.write_text(text, encoding="utf-8"))

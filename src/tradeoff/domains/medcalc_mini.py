@@ -27,6 +27,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from medcalc.anion_gap import compute_anion_gap_explanation
@@ -50,16 +51,19 @@ from tradeoff.domains import Domain, Example, Metric, Outcome, Split
 from tradeoff.domains._medcalc_rules import Kind, is_right, limits, read_answer
 
 
+@dataclass(frozen=True)
 class MedCalcMini(Domain):
     """Worked medical calculation on generated notes, scored by MedCalc-Bench's rules."""
 
-    name = "medcalc_mini"
+    kind = "medcalc_mini"
     version = "1.0"
     metrics = (Metric("accuracy"),)
     max_new_tokens = 104
 
-    def examples(self, split: Split, count: int, seed: int) -> list[Example]:
+    def examples(self, split: Split, count: int | None, seed: int, files: Mapping[str, Path]) -> list[Example]:
         """See `Domain.examples`. The calculators take turns, so a small draw covers all of them evenly."""
+        if count is None:
+            raise ValueError(f"{self.kind} is generated without end; give a number")
         seen: set[str] = set()
         return [_example(split, index, seed, seen) for index in range(count)]
 
@@ -449,7 +453,7 @@ def _example(split: Split, index: int, seed: int, seen: set[str]) -> Example:
                 "upper": upper,
             },
         )
-    raise ValueError(f"{MedCalcMini.name} has no new {calculator.name} question; ask for at most {index} examples")
+    raise ValueError(f"{MedCalcMini.kind} has no new {calculator.name} question; ask for at most {index} examples")
 
 
 def _inputs(calculator: _Calculator, rng: random.Random) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tradeoff.domains import Domain, Example, Metric, Outcome, Split
@@ -28,16 +29,19 @@ Label = Literal["Exact", "Substitute", "Complement", "Irrelevant"]
 LABELS: tuple[Label, ...] = get_args(Label)
 
 
+@dataclass(frozen=True)
 class ShopMini(Domain):
     """Four-way relevance of a product for a search, the label alone as response."""
 
-    name = "shop_mini"
+    kind = "shop_mini"
     version = "1.0"
     metrics = (Metric("balanced_accuracy", balanced_by="label"), Metric("accuracy"))
     max_new_tokens = 8
 
-    def examples(self, split: Split, count: int, seed: int) -> list[Example]:
+    def examples(self, split: Split, count: int | None, seed: int, files: Mapping[str, Path]) -> list[Example]:
         """See `Domain.examples`."""
+        if count is None:
+            raise ValueError(f"{self.kind} is generated without end; give a number")
         seen: set[str] = set()
         return [_example(split, index, seed, seen) for index in range(count)]
 
@@ -209,7 +213,7 @@ def _example(split: Split, index: int, seed: int, seen: set[str]) -> Example:
             response=label,
             answer={"label": label},
         )
-    raise ValueError(f"{ShopMini.name} has no new question; ask for at most {index} examples")
+    raise ValueError(f"{ShopMini.kind} has no new question; ask for at most {index} examples")
 
 
 def _label(query: _Item, product: _Item) -> Label:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff.errors import command
-from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, benchmark
+from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, general
+from tradeoff.evaluation.lm import sampled
 from tradeoff.evaluation.samples import Sample
 from tradeoff.models import DTYPES, device, load_base, load_tokenizer, set_threads
 from tradeoff.provenance import write_whole
 from tradeoff.training.base_nll import token_losses
-from tradeoff.training.tokens import Sequence, end_ids, left_padded, prompt_ids, prompt_text
+from tradeoff.training.tokens import Sequence, end_ids, prompt_ids, prompt_text
 
 SCHEMA = pa.schema(
     [
@@ -79,33 +79,19 @@ class Text:
     nll: tuple[float, ...]
 
 
-@torch.inference_mode()
 def sample(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int, precision: str, seed: int
 ) -> list[Text]:
     """Draws at most `count` texts, one a prompt, each of at most `NEW_TOKENS` tokens."""
-    torch.manual_seed(seed)
-    ends = end_ids(tokenizer)
     prompts = [prompt_text(tokenizer, [{"role": "user", "content": p}]) for p in PROMPTS[:count]]
     heads = [prompt_ids(tokenizer, p) for p in prompts]
     pad_id = tokenizer.pad_token_id
-    ids_BL, attention_BL = left_padded(heads, pad_id)
-    written_BL = model.generate(
-        input_ids=ids_BL.to(model.device),
-        attention_mask=attention_BL.to(model.device),
-        max_new_tokens=NEW_TOKENS,
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        pad_token_id=pad_id,
-        eos_token_id=sorted(ends),
-    )[:, ids_BL.shape[1] :]
-    sequences = []
-    for number, (head, row) in enumerate(zip(heads, written_BL.tolist(), strict=True)):
-        end = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
-        sequences.append(Sequence(f"{BASE_TEXT}-{number:03}", (*head, *row[:end]), len(head)))
+    sequences = [
+        Sequence(f"{BASE_TEXT}-{number:03}", (*head, *written), len(head))
+        for number, (head, written) in enumerate(
+            zip(heads, sampled(model, heads, NEW_TOKENS, end_ids(tokenizer), pad_id, seed), strict=True)
+        )
+    ]
     nll = token_losses(model, sequences, pad_id, BATCH_TOKENS, precision, "base text")
     return [Text(p, s, tuple(n.tolist())) for p, s, n in zip(prompts, sequences, nll, strict=True)]
 
@@ -114,7 +100,7 @@ def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str
     """Code length and KL(base || model) on each text, nats per token; texts weigh by their tokens."""
     sequences = [text.sequence for text in texts]
     nll = token_losses(model, sequences, pad_id, BATCH_TOKENS, precision, label)
-    version = benchmark(BASE_TEXT).version
+    version = general(BASE_TEXT).version
     rows = []
     for text, tensor in zip(texts, nll, strict=True):
         mean, base_mean = tensor.double().mean().item(), sum(text.nll) / len(text.nll)
@@ -129,7 +115,6 @@ def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str
                 response="",
                 truncated=False,
                 invalid=False,
-                filter="none",
                 values={"kl": mean - base_mean, CODE_LENGTH: mean},
                 weights={"kl": weight, CODE_LENGTH: weight},
             )

@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset
-from lm_eval.evaluator import simple_evaluate
-from lm_eval.tasks import TaskManager
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff import data, domains
-from tradeoff.domains import Domain, Example, Outcome
-from tradeoff.errors import UserError, command
-from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, TASKS, base_text, benchmark
-from tradeoff.evaluation.lm import GreedyLM
-from tradeoff.evaluation.samples import SCHEMA, Sample, table
+from tradeoff.domains import Example
+from tradeoff.errors import command
+from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, base_text, from_json
+from tradeoff.evaluation.lm import respond
+from tradeoff.evaluation.samples import SCHEMA, Prompting, Sample, table
+from tradeoff.evaluation.task import Task, run_task
+from tradeoff.evaluation.weights import item_weights
 from tradeoff.models import CARD, DTYPES, device, load_result, load_tokenizer, set_threads
 from tradeoff.progress import Progress
 from tradeoff.provenance import digest, read_json, sha256_file, write_whole
+from tradeoff.sources import fetched
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.tokens import encode, prompt_text
 
@@ -43,72 +42,124 @@ class Evaluator:
         base: Folder of the base model.
         run: Folder of the run, or None for the base itself.
         settings: `Study.evaluation_spec`.
-        data: Folder that holds each domain's examples.
-        texts: File of the base's text.
-        store: Folder of kept results.
-        code: Digest of each benchmark's code.
+        benchmarks: `Study.benchmark_spec` of each benchmark, with the digest of its `code`.
+        root: The study's folder, which holds domains' examples, data from outside and the store.
         label: Names the model in progress lines.
     """
 
     base: Path
     run: Path | None
     settings: dict[str, Any]
-    data: Path
-    texts: Path
-    store: Path
-    code: dict[str, str]
+    benchmarks: dict[str, dict[str, Any]]
+    root: Path
     label: str
     _model: PreTrainedModel | None = None
     _tokenizer: PreTrainedTokenizerBase | None = None
 
-    def evaluate(self, names: list[str]) -> pa.Table:
+    def evaluate(self) -> pa.Table:
         """All items of the benchmarks, in their order."""
-        return pa.concat_tables([self._kept(name) for name in names])
+        return pa.concat_tables([self._kept(name) for name in self.benchmarks])
 
     def _kept(self, name: str) -> pa.Table:
-        path = self.store / name / f"{digest(self._decides(name))}.parquet"
+        path = self.root / "evaluations" / name / f"{digest(self._decides(name))}.parquet"
         if not path.exists():
-            rows = table(self._samples(name))
+            rows = table(self._samples(name), self._prompting(name))
             write_whole(path, lambda aside: pq.write_table(rows, aside))
         return pq.read_table(path, schema=SCHEMA)
 
     def _decides(self, name: str) -> dict[str, Any]:
+        """All that a benchmark's outcome hangs on."""
         run_card = read_json(self.run / CARD) if self.run else {}
-        items = self.texts if name == BASE_TEXT else self.data / name / "test.jsonl"
         return {
             "base": read_json(self.base / CARD)["sha256"],
             "run": {key: run_card.get(key) for key in ("run_id", "delta_sha256", "source_delta_sha256")},
-            "benchmark": name,
-            "task_version": benchmark(name).version,
-            "items": sha256_file(items) if items.exists() else None,
+            "spec": self.benchmarks[name],
+            "items": self._items_sha256(name),
             "template": self.tokenizer.chat_template,
             "settings": self.settings,
             "device": device().type,
-            "code": self.code[name],
         }
+
+    def _items_sha256(self, name: str) -> list[str]:
+        if name == BASE_TEXT:
+            return [sha256_file(self._texts)]
+        if "domain" in self.benchmarks[name]:
+            return [sha256_file(self._examples(name))]
+        return [read_json(self._source(datum))["sha256"] for datum in self.benchmarks[name]["benchmark"]["data"]]
+
+    def _prompting(self, name: str) -> Prompting:
+        spec = self.benchmarks[name]
+        template = self.tokenizer.chat_template
+        return Prompting(
+            template="none" if template is None else digest(template),
+            system_prompt=None if "domain" in spec or name == BASE_TEXT else self.settings["system_prompt"],
+            num_fewshot=spec["benchmark"]["num_fewshot"] or 0,
+            max_new_tokens=spec["benchmark"]["max_new_tokens"],
+            precision=self.settings["precision"],
+            batch_size=self.settings["batch_size"],
+        )
 
     def _samples(self, name: str) -> list[Sample]:
         label = f"evaluate {self.label} on {name}"
         if name == BASE_TEXT:
-            texts = base_text.read(self.texts)
+            texts = base_text.read(self._texts)
             pad_id = self.tokenizer.pad_token_id
             return base_text.score(self.model, texts, pad_id, self.settings["precision"], label)
-        if name in domains.names():
-            domain, examples = domains.get(name), data.read(self.data / name / "test.jsonl")
-            task: Any = domain_task(domain, examples, self.tokenizer)
-            chat = False
-        else:
-            domain, examples, task = None, [], name
-            chat = self.tokenizer.chat_template is not None
-        rows = run_task(self.model, self.tokenizer, task, self.settings, chat, label)
-        found = [_sample(name, row, domain, examples) for row in rows]
-        return [*map(_with_code_length, found, self._nll(examples, label))] if domain else found
+        if "domain" in self.benchmarks[name]:
+            return self._domain_samples(name, label)
+        return self._task_samples(name, label)
+
+    def _domain_samples(self, name: str, label: str) -> list[Sample]:
+        spec = self.benchmarks[name]
+        known, domain = from_json(spec["benchmark"]), domains.build(spec["domain"])
+        examples = data.read(self._examples(name))
+        prompts = [prompt_text(self.tokenizer, example.messages) for example in examples]
+        progress = Progress(label, len(examples))
+        limit, size = domain.max_new_tokens, self.settings["batch_size"]
+        found = respond(self.model, self.tokenizer, prompts, limit, size, report=progress.advance)
+        outcomes = [domain.score(r.text, example.answer) for r, example in zip(found, examples, strict=True)]
+        weights = item_weights(domain.metrics, [example.answer for example in examples], outcomes)
+        nll = self._nll(examples, label)
+        return [
+            Sample(
+                benchmark=name,
+                task_version=known.version,
+                item=example.id,
+                prompt=prompt,
+                target=example.response,
+                response=response.text,
+                truncated=response.truncated,
+                invalid=outcome.invalid,
+                values={**outcome.values, CODE_LENGTH: nll_T.double().mean().item()},
+                weights={**weight, CODE_LENGTH: float(len(nll_T))},
+            )
+            for example, prompt, response, outcome, weight, nll_T in zip(
+                examples, prompts, found, outcomes, weights, nll, strict=True
+            )
+        ]
+
+    def _task_samples(self, name: str, label: str) -> list[Sample]:
+        spec = self.benchmarks[name]
+        known = from_json(spec["benchmark"])
+        files = {datum: str(fetched(self._source(datum))) for datum in known.data}
+        task = Task(known, spec["items"], files, chat=self.tokenizer.chat_template is not None)
+        return run_task(self.model, self.tokenizer, task, self.settings, label)
 
     def _nll(self, examples: list[Example], label: str) -> list[Tensor]:
         """The losses of each example's right response."""
         sequences = [encode(self.tokenizer, example) for example in examples]
         pad_id, precision = self.tokenizer.pad_token_id, self.settings["precision"]
         return token_losses(self.model, sequences, pad_id, base_text.BATCH_TOKENS, precision, label)
+
+    @property
+    def _texts(self) -> Path:
+        return self.base / f"{BASE_TEXT}.parquet"
+
+    def _examples(self, domain: str) -> Path:
+        return self.root / "data" / domain / "test.jsonl"
+
+    def _source(self, datum: str) -> Path:
+        return self.root / "sources" / f"{datum}.json"
 
     @property
     def model(self) -> PreTrainedModel:
@@ -126,125 +177,19 @@ class Evaluator:
         return self._tokenizer
 
 
-def run_task(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: str | dict[str, Any],
-    settings: dict[str, Any],
-    chat: bool,
-    label: str,
-) -> list[dict[str, Any]]:
-    """Runs one lm-eval task, by name or inline, and returns its logged samples, each with `truncated` added."""
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    drawn = {"count": settings["items"], "seed": settings["seed"]}
-    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=drawn)
-    try:
-        ((name, loaded),) = manager.load([task])["tasks"].items()
-    except ValueError as error:
-        raise UserError(f"{task}: {error}; lower evaluation.items") from None
-    progress = Progress(label, len(loaded.eval_docs))
-    lm = GreedyLM(model, tokenizer, settings["batch_size"], progress.advance)
-    results = simple_evaluate(
-        lm,
-        tasks=[loaded],
-        batch_size=settings["batch_size"],
-        apply_chat_template=chat,
-        fewshot_as_multiturn=chat,
-        task_manager=manager,
-        bootstrap_iters=0,
-        log_samples=True,
-        verbosity="ERROR",
-    )
-    assert results is not None
-    rows: list[dict[str, Any]] = results["samples"][name]
-    return [{**row, "truncated": (name, row["doc_id"]) in lm.truncated} for row in rows]
-
-
-def domain_task(domain: Domain, examples: list[Example], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """A domain's test split as an lm-eval task; prompts are rendered as in training."""
-
-    def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        outcome: Outcome = domain.score(results[0], examples[doc["index"]].answer)
-        return {**outcome.values, "invalid": float(outcome.invalid)}
-
-    prompts = [prompt_text(tokenizer, example.messages) for example in examples]
-    metrics = [metric.name for metric in domain.metrics]
-    return {
-        "task": domain.name,
-        "custom_dataset": lambda **_: {"test": Dataset.from_list([{"index": i} for i in range(len(examples))])},
-        "test_split": "test",
-        "output_type": "generate_until",
-        "num_fewshot": 0,
-        "doc_to_text": lambda doc: prompts[doc["index"]],
-        "doc_to_target": lambda doc: examples[doc["index"]].response,
-        "process_results": process_results,
-        "metric_list": [{"metric": m, "aggregation": "mean", "higher_is_better": True} for m in metrics]
-        + [{"metric": "invalid", "aggregation": "mean", "higher_is_better": False}],
-        "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": domain.max_new_tokens},
-        "metadata": {"version": domain.version},
-    }
-
-
-def _sample(name: str, row: dict[str, Any], domain: Domain | None, examples: list[Example]) -> Sample:
-    known = benchmark(name)
-    metrics = known.metrics if domain is None else tuple(m.name for m in domain.metrics)
-    # A list is one item's several verdicts, such as IFEval's instructions: their mean, weighed by their number.
-    verdicts = {m: row[m] if isinstance(row[m], list) else [row[m]] for m in metrics}
-    weights = {m: float(len(v)) for m, v in verdicts.items()}
-    if domain is not None:
-        index = row["doc"]["index"]
-        item = examples[index].id
-        weights = {m.name: _balance(m.balanced_by, examples, index) for m in domain.metrics}
-    else:
-        item = f"{name}-{row['doc_id']:05}"
-    return Sample(
-        benchmark=name,
-        task_version=known.version,
-        item=item,
-        prompt=row["arguments"][0][0],
-        target=str(row["target"]),
-        response=row["resps"][0][0],
-        truncated=row["truncated"],
-        invalid=bool(row.get("invalid", False)),
-        filter=row["filter"],
-        values={m: sum(map(float, v)) / len(v) for m, v in verdicts.items()},
-        weights=weights,
-    )
-
-
-def _with_code_length(sample: Sample, nll: Tensor) -> Sample:
-    return replace(
-        sample,
-        values={**sample.values, CODE_LENGTH: nll.double().mean().item()},
-        weights={**sample.weights, CODE_LENGTH: float(len(nll))},
-    )
-
-
-def _balance(key: str | None, examples: list[Example], index: int) -> float:
-    """An item's weight: 1, or what makes every value of the answer's `key` count the same."""
-    if key is None:
-        return 1.0
-    values = [example.answer[key] for example in examples]
-    return len(values) / (len(set(values)) * values.count(values[index]))
-
-
 def main() -> None:
     """`python -m tradeoff.evaluation.evaluate`, see --help."""
     parser = argparse.ArgumentParser(prog="python -m tradeoff.evaluation.evaluate", description="Evaluate one model.")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--run", type=Path, help="folder of a run; without it, the base")
     parser.add_argument("--settings", type=json.loads, required=True, help="JSON of Study.evaluation_spec")
-    parser.add_argument("--benchmarks", required=True, nargs="+")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--texts", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--code", type=json.loads, required=True, help="digest of each benchmark's code")
+    parser.add_argument("--benchmarks", type=json.loads, required=True, help="JSON of Study.benchmark_spec and code")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the study")
     parser.add_argument("--label", required=True)
     parser.add_argument("--output", type=Path, required=True)
     a = parser.parse_args()
     set_threads()
-    evaluator = Evaluator(a.base, a.run, a.settings, a.data, a.texts, a.store, a.code, a.label)
-    rows = evaluator.evaluate(a.benchmarks)
+    rows = Evaluator(a.base, a.run, a.settings, a.benchmarks, a.root, a.label).evaluate()
     write_whole(a.output, lambda aside: pq.write_table(rows, aside))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,7 +33,6 @@ class GreedyLM(HFLM):
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device=str(model.device))
         self.truncated: set[tuple[str, int]] = set()
         self._report = report
-        self._ends = sorted(end_ids(tokenizer))
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The prompt as in training; a history that ends with the assistant's words is left to lm-eval."""
@@ -47,26 +47,88 @@ class GreedyLM(HFLM):
         return super().tok_encode(string, add_special_tokens, **kwargs)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Greedy responses, in the order of the requests; batches are filled from the longest prompt down."""
-        encoded = [prompt_ids(self.tokenizer, request.args[0]) for request in requests]
-        order = sorted(range(len(requests)), key=lambda i: (str(requests[i].args[1]), -len(encoded[i]), i))
+        """Greedy responses, in the order of the requests."""
         responses = [""] * len(requests)
-        while order:
-            options = requests[order[0]].args[1]
-            chosen = [i for i in order[: self.batch_size] if requests[i].args[1] == options]
-            order = order[len(chosen) :]
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        for number, request in enumerate(requests):
+            options = request.args[1]
             _greedy_only(options)
             limit = int(options.get("max_gen_toks", self.max_gen_toks))
-            written = greedy(self.model, [encoded[i] for i in chosen], limit, self._ends, self.tokenizer.pad_token_id)
-            for i, ids in zip(chosen, written, strict=True):
-                ended = bool(ids) and ids[-1] in self._ends
-                text = self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
-                text, stopped = _cut(text, options.get("until") or [])
-                responses[i] = text
-                if not ended and not stopped:
+            groups.setdefault((limit, tuple(options.get("until") or ())), []).append(number)
+        for (limit, until), chosen in groups.items():
+            prompts = [requests[i].args[0] for i in chosen]
+            found = respond(self.model, self.tokenizer, prompts, limit, self.batch_size, until, self._report)
+            for i, response in zip(chosen, found, strict=True):
+                responses[i] = response.text
+                if response.truncated:
                     self.truncated.add((requests[i].task_name, requests[i].doc_id))
-            self._report(len(chosen))
         return responses
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model wrote, and whether it ended at the generation limit."""
+
+    text: str
+    truncated: bool
+
+
+def respond(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    limit: int,
+    batch_size: int,
+    until: Collection[str] = (),
+    report: Callable[[int], None] = lambda done: None,
+) -> list[Response]:
+    """Greedy responses to rendered prompts, in their order; batches are filled from the longest prompt down.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its tokenizer.
+        prompts: Texts up to where the model begins.
+        limit: Most new tokens.
+        batch_size: Prompts at once.
+        until: Strings at the first of which a response is cut.
+        report: Called with the number of prompts of each batch that is done.
+    """
+    ends = sorted(end_ids(tokenizer))
+    encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (-len(encoded[i]), i))
+    responses = [Response("", False)] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        written = greedy(model, [encoded[i] for i in chosen], limit, ends, tokenizer.pad_token_id)
+        for i, ids in zip(chosen, written, strict=True):
+            ended = bool(ids) and ids[-1] in ends
+            text, stopped = _cut(tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True), until)
+            responses[i] = Response(text, truncated=not ended and not stopped)
+        report(len(chosen))
+    return responses
+
+
+@torch.inference_mode()
+def sampled(
+    model: PreTrainedModel, prompts: list[list[int]], limit: int, ends: set[int], pad_id: int, seed: int
+) -> list[list[int]]:
+    """A continuation of each prompt drawn from the model itself (temperature 1), up to an end token (included)."""
+    torch.manual_seed(seed)
+    ids_BL, attention_BL = left_padded(prompts, pad_id)
+    written_BL = model.generate(
+        input_ids=ids_BL.to(model.device),
+        attention_mask=attention_BL.to(model.device),
+        max_new_tokens=limit,
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        repetition_penalty=1.0,
+        pad_token_id=pad_id,
+        eos_token_id=sorted(ends),
+    )[:, ids_BL.shape[1] :]
+    lengths = [next((i + 1 for i, token in enumerate(row) if token in ends), len(row)) for row in written_BL.tolist()]
+    return [row[:length] for row, length in zip(written_BL.tolist(), lengths, strict=True)]
 
 
 @torch.inference_mode()
@@ -129,7 +191,7 @@ def _greedy_only(options: dict[str, Any]) -> None:
         raise UserError(f"generation options {options}: only greedy generation is comparable; set do_sample: false")
 
 
-def _cut(text: str, until: list[str]) -> tuple[str, bool]:
+def _cut(text: str, until: Collection[str]) -> tuple[str, bool]:
     """The text before the first stop string, and whether there was one."""
     places = [text.find(stop) for stop in until if stop and stop in text]
     return (text[: min(places)], True) if places else (text, False)

@@ -19,11 +19,37 @@ SCHEMA = pa.schema(
         pa.field("response", pa.string(), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
         pa.field("invalid", pa.bool_(), nullable=False),
-        pa.field("filter", pa.string(), nullable=False),
+        pa.field("template", pa.string(), nullable=False),
+        pa.field("system_prompt", pa.string()),
+        pa.field("num_fewshot", pa.int32(), nullable=False),
+        pa.field("max_new_tokens", pa.int32()),
+        pa.field("precision", pa.string(), nullable=False),
+        pa.field("batch_size", pa.int32(), nullable=False),
         pa.field("values", VALUES, nullable=False),
         pa.field("weights", VALUES, nullable=False),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How a benchmark's items were put to a model; scores under different settings are never compared.
+
+    Attributes:
+        template: Digest of the chat template, or "none".
+        system_prompt: System turn of a general benchmark; None without one, and for a domain, whose turns are its own.
+        num_fewshot: Solved examples ahead of the question.
+        max_new_tokens: Generation limit; None where nothing is generated.
+        precision: Of the weights in evaluation.
+        batch_size: Prompts at once.
+    """
+
+    template: str
+    system_prompt: str | None
+    num_fewshot: int
+    max_new_tokens: int | None
+    precision: str
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -39,8 +65,7 @@ class Sample:
         response: What the model wrote; empty for a benchmark without generation.
         truncated: The response ended at the generation limit.
         invalid: No answer could be read from the response.
-        filter: lm-eval's filter that the values belong to.
-        values: A value for each metric.
+        values: A value for each metric; under one of lm-eval's filters it is called `metric,filter`.
         weights: The item's weight in each metric's mean.
     """
 
@@ -52,12 +77,14 @@ class Sample:
     response: str
     truncated: bool
     invalid: bool
-    filter: str
     values: dict[str, float]
     weights: dict[str, float]
 
 
-def table(samples: Iterable[Sample]) -> pa.Table:
+def table(samples: Iterable[Sample], prompting: Prompting) -> pa.Table:
     """Samples as an Arrow table of the declared schema."""
-    rows = [{**asdict(s), "values": sorted(s.values.items()), "weights": sorted(s.weights.items())} for s in samples]
+    how = asdict(prompting)
+    rows = [
+        {**asdict(s), **how, "values": sorted(s.values.items()), "weights": sorted(s.weights.items())} for s in samples
+    ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)

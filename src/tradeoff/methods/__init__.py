@@ -56,10 +56,12 @@ class Method:
         recipe: The module's name.
         needs: What the loop must fetch for the hooks: "base_nll" (losses of the training set under the base model),
             "base_weights" (the base's parameters).
+        frozen_base: It trains adapters beside the base's weights, which costs and stores less.
     """
 
     recipe: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
+    frozen_base: ClassVar[bool] = False
 
     @property
     def source(self) -> str | None:

@@ -26,6 +26,7 @@ class LoRA(Method):
     """
 
     recipe: ClassVar[str] = "lora"
+    frozen_base: ClassVar[bool] = True
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 32.0
     lr_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-from tradeoff.evaluation import CODE_LENGTH, benchmark
+from tradeoff.evaluation import CODE_LENGTH, Benchmark
 from tradeoff.study import BASE, canonical_rate
 
+MOST_TRUNCATED = 0.01  # a larger share of cut answers is told: scores then measure the limit too
 
-def summary(table: pd.DataFrame, general: list[str]) -> str:
+
+def summary(table: pd.DataFrame, scores: pd.DataFrame, benchmarks: Mapping[str, Benchmark]) -> str:
     """A text table for each model and domain.
 
     Args:
         table: `tradeoff.parquet`.
-        general: The general benchmarks, in the study's order.
+        scores: `scores.parquet`.
+        benchmarks: All of the study, in its order.
     """
-    unbounded = [name for name in general if not benchmark(name).bounded]
+    unbounded = [name for name, known in benchmarks.items() if not known.bounded]
     blocks = []
     for (model, domain), rows in table.groupby(["model", "domain"], sort=False):
         head = ["method", "rate", "domain", "gain", "±95%", "general", "change", "±95%"]
-        head += ["domain nats", *(f"{name} {benchmark(name).metrics[0]}" for name in unbounded), "Pareto"]
+        head += ["domain nats", *(f"{name} {benchmarks[name].metrics[0]}" for name in unbounded), "Pareto"]
         body = [_line(row, unbounded) for _, row in rows.iterrows()]
         widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
         lines = [
@@ -37,7 +42,18 @@ def summary(table: pd.DataFrame, general: list[str]) -> str:
                 ]
             )
         )
-    return "\n".join(blocks) + "\n"
+    return "\n".join([*blocks, *_truncated(scores)]) + "\n"
+
+
+def _truncated(scores: pd.DataFrame) -> list[str]:
+    """A line for each benchmark at whose limit many answers of some model ended."""
+    shares = (scores["n_truncated"] / scores["n"]).groupby(scores["benchmark"], sort=False).max()
+    limits = scores.groupby("benchmark")["max_new_tokens"].first()
+    return [
+        f"{name}: of one model up to {share:.0%} of the answers ended at the limit of {limits[name]} tokens"
+        for name, share in zip(shares.index, shares, strict=True)
+        if share > MOST_TRUNCATED
+    ]
 
 
 def _line(row: pd.Series, unbounded: list[str]) -> list[str]:

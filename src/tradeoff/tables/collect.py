@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from tradeoff import evaluation
 from tradeoff.errors import UserError
-from tradeoff.evaluation import samples
+from tradeoff.evaluation import Benchmark, samples
 from tradeoff.models import CARD
 from tradeoff.provenance import read_json
 from tradeoff.study import BASE
@@ -57,11 +57,11 @@ def card_of(entry: Entry) -> dict[str, Any]:
     return card
 
 
-def collect(entries: list[Entry], settings: dict[str, Any]) -> pd.DataFrame:
+def collect(entries: list[Entry], benchmarks: Mapping[str, Benchmark]) -> pd.DataFrame:
     """All items of all entries, in the columns of `schemas.SAMPLES`.
 
     Raises:
-        UserError: a benchmark or a metric is missing somewhere.
+        UserError: a benchmark or a metric is missing somewhere, or two models were not asked alike.
     """
     frames = []
     for entry in entries:
@@ -69,7 +69,7 @@ def collect(entries: list[Entry], settings: dict[str, Any]) -> pd.DataFrame:
         frame = pq.read_table(entry.folder / "samples.parquet", schema=samples.SCHEMA).to_pandas()
         for name in entry.benchmarks:
             rows = frame[frame["benchmark"] == name]
-            for metric in evaluation.benchmark(name).metrics:
+            for metric in benchmarks[name].metrics:
                 if rows.empty or not all(metric in dict(values) for values in rows["values"]):
                     raise UserError(f"{entry.folder}/samples.parquet: no {metric} of {name}; delete it and run again")
         run = {
@@ -81,10 +81,27 @@ def collect(entries: list[Entry], settings: dict[str, Any]) -> pd.DataFrame:
             "recipe": BASE if entry.method == BASE else card["spec"]["method"]["recipe"],
             "learning_rate": None if entry.rate is None else float(entry.rate),
             "seed": entry.seed,
-            "precision": settings["precision"],
-            "batch_size": settings["batch_size"],
         }
         frames.append(frame[frame["benchmark"].isin(entry.benchmarks)].assign(**run))
     table = pd.concat(frames, ignore_index=True)
-    # Columns that are null in one frame and not in another must not change their type on the way.
-    return table.astype({"learning_rate": "Float64", "seed": "Int32"})[schemas.SAMPLES.names]
+    _check_asked_alike(table)
+    return table.astype(schemas.NULLABLE)[schemas.SAMPLES.names]
+
+
+def _check_asked_alike(table: pd.DataFrame) -> None:
+    """Refuses scores of one benchmark that were got in different ways; chat templates may differ between base models.
+
+    Raises:
+        UserError: two models were asked differently.
+    """
+    for column in ("task_version", *(field.name for field in schemas.PROMPTING)):
+        groups = ["benchmark", "model"] if column == "template" else ["benchmark"]
+        for (name, *_), rows in table.groupby(groups, sort=False):
+            found = rows.drop_duplicates(column)
+            if len(found) > 1:
+                values = [None if pd.isna(value) else value for value in found[column]]
+                one, other = (f"{v!r} for {m}" for v, m in zip(values[:2], found["method"], strict=False))
+                raise UserError(
+                    f"{name}: {column} is {one} and {other}; scores under different settings are not compared: "
+                    "delete the samples.parquet of one and run again"
+                )

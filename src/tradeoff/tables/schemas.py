@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from tradeoff.evaluation import samples
 from tradeoff.provenance import write_whole
 
-VERSION = "1"
+VERSION = "2"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -29,19 +30,20 @@ RUN = [
     pa.field("learning_rate", pa.float64()),  # null for the base
     pa.field("seed", pa.int32()),  # null for the base
 ]
-EVALUATION = [
-    _required("precision", pa.string()),
-    _required("batch_size", pa.int32()),
-]
+# How items were put to the models.
+PROMPTING = [samples.SCHEMA.field(f.name) for f in fields(samples.Prompting)]
 
-SAMPLES = pa.schema([*RUN, *EVALUATION, *samples.SCHEMA])
+# How pandas holds columns that are null in some frames and not in others, so that no integer becomes a float.
+NULLABLE = {"learning_rate": "Float64", "seed": "Int32", "max_new_tokens": "Int32"}
+
+SAMPLES = pa.schema([*RUN, *samples.SCHEMA])
 
 SCORES = pa.schema(
     [
         *RUN,
-        *EVALUATION,
         _required("benchmark", pa.string()),
         _required("task_version", pa.string()),
+        *PROMPTING,
         _required("metric", pa.string()),
         _required("filter", pa.string()),
         _required("value", pa.float64()),

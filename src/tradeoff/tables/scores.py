@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tradeoff.evaluation import INVALID
 from tradeoff.tables import schemas
 
 Array = npt.NDArray[np.float64]
@@ -28,14 +29,25 @@ def weighted_mean(values: Array, weights: Array) -> tuple[float, float]:
 
 
 def long(samples: pd.DataFrame) -> pd.DataFrame:
-    """Samples with one row a metric: columns `metric`, `value` and `weight` instead of the maps."""
+    """Samples with one row a metric: columns `metric`, `filter`, `value` and `weight` instead of the maps.
+
+    Under a filter of its own an answer may be unreadable where it is readable under another; `invalid` follows that.
+    """
     rows = samples.drop(columns=["prompt", "target", "response"]).reset_index(drop=True)
     values = [dict(v) for v in rows.pop("values")]
     weights = [dict(w) for w in rows.pop("weights")]
-    repeated = rows.loc[rows.index.repeat([len(v) for v in values])].reset_index(drop=True)
-    repeated["metric"] = [metric for v in values for metric in v]
-    repeated["value"] = [value for v in values for value in v.values()]
-    repeated["weight"] = [w[metric] for v, w in zip(values, weights, strict=True) for metric in v]
+    kept = [[key for key in v if key.partition(",")[0] != INVALID] for v in values]
+    repeated = rows.loc[rows.index.repeat([len(keys) for keys in kept])].reset_index(drop=True)
+    each = [(key, v, w) for keys, v, w in zip(kept, values, weights, strict=True) for key in keys]
+    endings = [key.partition(",")[1:] for key, _, _ in each]
+    repeated["metric"] = [key.partition(",")[0] for key, _, _ in each]
+    repeated["filter"] = [name or "none" for _, name in endings]
+    repeated["value"] = [v[key] for key, v, _ in each]
+    repeated["weight"] = [w[key] for key, _, w in each]
+    repeated["invalid"] = [
+        bool(v.get(f"{INVALID}{comma}{name}", invalid))
+        for (comma, name), (_, v, _), invalid in zip(endings, each, repeated["invalid"], strict=True)
+    ]
     return repeated
 
 
@@ -59,4 +71,4 @@ def scores(samples: pd.DataFrame) -> pd.DataFrame:
                 "n_invalid": int(items["invalid"].sum()),
             }
         )
-    return pd.DataFrame(rows).astype({"learning_rate": "Float64", "seed": "Int32"})[schemas.SCORES.names]
+    return pd.DataFrame(rows).astype(schemas.NULLABLE)[schemas.SCORES.names]

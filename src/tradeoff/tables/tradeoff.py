@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tradeoff.evaluation import CODE_LENGTH, benchmark
+from tradeoff.errors import UserError
+from tradeoff.evaluation import CODE_LENGTH, Benchmark
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
 from tradeoff.tables.scores import Array, long, weighted_mean
@@ -16,19 +18,26 @@ from tradeoff.tables.scores import Array, long, weighted_mean
 Z95 = 1.959963984540054
 
 
-def tradeoff(samples: pd.DataFrame, updates: dict[str, dict[str, Any]], general: list[str]) -> pd.DataFrame:
-    """One (model, domain, method, learning rate) a row, in the columns of `schemas.tradeoff(general)`.
+def tradeoff(
+    samples: pd.DataFrame,
+    updates: Mapping[str, Mapping[str, Any]],
+    benchmarks: Mapping[str, Benchmark],
+    scored: Mapping[str, list[str]],
+) -> pd.DataFrame:
+    """One (model, domain, method, learning rate) a row, in the columns of `schemas.tradeoff` of general benchmarks.
 
     Values are means over seeds. A change is paired: the mean over items of the difference to the base on the same item,
     with the standard error over items and a 95 % normal interval. The general score is the plain mean of the primary
-    metrics of those general benchmarks whose scores go from 0 to 1.
+    metrics of those general benchmarks that are scored for the domain.
 
     Args:
         samples: In the columns of `schemas.SAMPLES`.
         updates: For each run_id of a run, its card's "update", "training" and "cost" merged.
-        general: The general benchmarks, in the study's order.
+        benchmarks: All of the study, in its order.
+        scored: For each domain, the benchmarks of the general score.
     """
     items = long(samples)
+    general = [name for name in benchmarks if name not in scored]
     rows = []
     for model, of_model in items.groupby("model", sort=False):
         base = of_model[of_model["method"] == BASE]
@@ -36,7 +45,8 @@ def tradeoff(samples: pd.DataFrame, updates: dict[str, dict[str, Any]], general:
         for domain, of_domain in runs.groupby("domain", sort=False):
             groups: list[tuple[Any, pd.DataFrame]] = [((BASE, BASE, None), base)]
             groups += [(key, run) for key, run in of_domain.groupby(["method", "recipe", "learning_rate"], sort=False)]
-            found = [_row(key, run, base, str(domain), general, updates) for key, run in groups]
+            primary = {name: benchmarks[name].metrics[0] for name in [str(domain), *general]}
+            found = [_row(key, run, base, primary, scored[str(domain)], updates) for key, run in groups]
             front = pareto([(row["domain_score"], row["general_score"]) for row in found])
             rows += [{"model": model, **row, "pareto": on} for row, on in zip(found, front, strict=True)]
     return pd.DataFrame(rows)[schemas.tradeoff(general).names]
@@ -51,16 +61,16 @@ def _row(
     key: tuple[str, str, float | None],
     run: pd.DataFrame,
     base: pd.DataFrame,
-    domain: str,
-    general: list[str],
-    updates: dict[str, dict[str, Any]],
+    primary: Mapping[str, str],
+    scored: list[str],
+    updates: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     method, recipe, rate = key
-    run = run[run["benchmark"].isin([domain, *general])]
-    parts = {name: _paired(run, base, name, benchmark(name).metrics[0]) for name in [domain, *general]}
+    domain, *general = primary
+    run = run[run["benchmark"].isin(primary)]
+    parts = {name: _paired(run, base, name, metric) for name, metric in primary.items()}
     columns = {name: parts[name] for name in general}
     columns[f"domain_{CODE_LENGTH}"] = _paired(run, base, domain, CODE_LENGTH)
-    scored = [name for name in general if benchmark(name).bounded]
     row: dict[str, Any] = {
         "domain": domain,
         "method": method,
@@ -84,9 +94,15 @@ def _row(
 
 
 def _paired(run: pd.DataFrame, base: pd.DataFrame, name: str, metric: str) -> dict[str, float]:
-    """Score and paired change in one metric, over the items that both were asked: all of them, or it is an error."""
-    ours, theirs = (_by_item(side[(side["benchmark"] == name) & (side["metric"] == metric)]) for side in (run, base))
-    assert ours.index.equals(theirs.index), f"{name}: run and base were asked different items"
+    """Score and paired change in one metric, over the items that both were asked.
+
+    Raises:
+        UserError: they were asked different items.
+    """
+    ours, theirs = (_by_item(_only(side, name, metric)) for side in (run, base))
+    if not ours.index.equals(theirs.index):
+        found = ", ".join(f"{side['method'].iat[0]} {len(of)}" for side, of in ((run, ours), (base, theirs)))
+        raise UserError(f"{name}: models were asked different items ({found}); delete their samples and run again")
     weights = theirs["weight"].to_numpy(float)
     values: Array = ours["value"].to_numpy(float)
     score, stderr = weighted_mean(values, weights)
@@ -94,10 +110,18 @@ def _paired(run: pd.DataFrame, base: pd.DataFrame, name: str, metric: str) -> di
     return {"score": score, "stderr": stderr, "change": change, "change_stderr": change_stderr}
 
 
+def _only(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
+    metric, _, its_filter = metric.partition(",")
+    wanted = {"benchmark": name, "metric": metric, "filter": its_filter or "none"}
+    return rows[(rows[list(wanted)] == list(wanted.values())).all(axis=1)]
+
+
 def _by_item(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of each item, which every seed must have been asked."""
     of_item = rows.groupby("item", sort=True)
-    assert of_item.size().eq(rows["run_id"].nunique()).all(), "seeds were asked different items"
+    if not of_item.size().eq(rows["run_id"].nunique()).all():
+        what = f"{rows['benchmark'].iat[0]}: seeds of {rows['method'].iat[0]}"
+        raise UserError(f"{what} were asked different items; delete their samples and run again")
     return of_item[["value", "weight"]].mean()
 
 

@@ -1,0 +1,105 @@
+"""Training responses that a teacher model writes: those whose answer is right are kept.
+
+Rejection sampling, as in STaR (Zelikman et al. 2022, arXiv 2203.14465) without its hints: the teacher reads what the
+student will read; its most likely response is taken if the domain's own score calls it right, and else a drawn one, of
+a few tries. A question without a right response is left out, so the card says how many there were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tradeoff import data, domains
+from tradeoff.domains import Domain, Example
+from tradeoff.errors import UserError, command
+from tradeoff.evaluation.lm import respond, sampled
+from tradeoff.models import CARD, DTYPES, device, load_base, load_tokenizer, set_threads
+from tradeoff.progress import Progress
+from tradeoff.provenance import read_json
+from tradeoff.training.tokens import end_ids, prompt_ids, prompt_text
+
+DRAWS = 3  # after the most likely response
+
+
+def distill(
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    domain: Domain,
+    questions: list[Example],
+    batch_size: int,
+    seed: int,
+) -> list[Example]:
+    """The questions to which the teacher found a right response, with it, in their order."""
+    prompts = [prompt_text(tokenizer, question.messages) for question in questions]
+    found: dict[int, str] = {}
+    for attempt in range(1 + DRAWS):
+        left = [i for i in range(len(questions)) if i not in found]
+        progress = Progress(f"distill, attempt {attempt + 1}", len(left))
+        for start in range(0, len(left), batch_size):
+            chosen = left[start : start + batch_size]
+            texts = _written(teacher, tokenizer, [prompts[i] for i in chosen], domain.max_new_tokens, attempt, seed)
+            for i, text in zip(chosen, texts, strict=True):
+                if text is not None and domain.score(text, questions[i].answer).values[domain.metrics[0].name] == 1:
+                    found[i] = text
+            progress.advance(len(chosen))
+    return [replace(questions[i], response=found[i]) for i in sorted(found)]
+
+
+def _written(
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    limit: int,
+    attempt: int,
+    seed: int,
+) -> Iterator[str | None]:
+    """A response to each prompt; None for one that was cut at the limit."""
+    if attempt == 0:
+        for response in respond(teacher, tokenizer, prompts, limit, len(prompts)):
+            yield None if response.truncated else response.text.strip()
+        return
+    ends = end_ids(tokenizer)
+    heads = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    for ids in sampled(teacher, heads, limit, ends, tokenizer.pad_token_id, seed + attempt):
+        text = tokenizer.decode(ids[:-1], skip_special_tokens=True).strip()
+        yield text if ids[-1] in ends else None
+
+
+def main() -> None:
+    """`python -m tradeoff.distill SPEC TEACHER QUESTIONS OUTPUT`."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.distill", description="Let a teacher write responses.")
+    parser.add_argument("spec", type=json.loads, help="JSON of Study.data_spec")
+    parser.add_argument("teacher", type=Path, help="folder of a base model")
+    parser.add_argument("questions", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--settings", type=json.loads, required=True, help="JSON of Study.evaluation_spec")
+    a = parser.parse_args()
+    set_threads()
+    model = load_base(a.teacher).to(device(), DTYPES[a.settings["precision"]])
+    questions = data.read(a.questions)
+    domain = domains.build(a.spec["domain"])
+    kept = distill(model, load_tokenizer(a.teacher), domain, questions, a.settings["batch_size"], a.spec["seed"])
+    if not kept:
+        raise UserError(
+            f"{a.teacher.name} answered none of {len(questions)} questions right, so there is nothing to learn from; "
+            "name a stronger teacher, or raise data.train"
+        )
+    card: dict[str, Any] = {
+        "spec": a.spec,
+        "teacher_sha256": read_json(a.teacher / CARD)["sha256"],
+        "asked": len(questions),
+        "acceptance_rate": len(kept) / len(questions),
+    }
+    data.write(a.output, kept, card)
+    print(f"{a.output}: {len(kept)} of {len(questions)} responses were right and kept")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,207 @@
+"""Entries of a study that are open to new files: methods, domains and general benchmarks, and how they are checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
+from decimal import Decimal, InvalidOperation
+from types import ModuleType
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, TypeAdapter, ValidationError, WithJsonSchema
+
+from tradeoff import domains, evaluation, methods
+from tradeoff.section import Section, fail, nearest, plain
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
+T = TypeVar("T")
+
+
+# --- learning rates -------------------------------------------------------------------------------------------------
+
+
+def canonical_rate(value: object) -> str:
+    """A learning rate in its one spelling: `1e-6`, `1.0e-6` and `0.000001` are all `1e-06`.
+
+    Raises:
+        ValueError: not a finite number above zero.
+    """
+    try:
+        if isinstance(value, bool) or not str(value).isascii() or "_" in str(value):  # Decimal would read them
+            raise InvalidOperation
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is no learning rate; write a number such as 2e-5") from None
+    if not (number.is_finite() and 0 < float(number) < math.inf):
+        raise ValueError(f"a learning rate must be above 0 and finite, got {value}; write a number such as 2e-5")
+    mantissa, exponent = f"{float(number):.15e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
+
+
+def _rate(value: object) -> str:
+    try:
+        return canonical_rate(value)
+    except ValueError as error:
+        raise fail(str(error)) from None
+
+
+Rate = Annotated[str, BeforeValidator(_rate), WithJsonSchema({"type": ["string", "number"], "exclusiveMinimum": 0})]
+
+
+# --- a class by its module's name, and its fields -------------------------------------------------------------------
+
+
+def _built(
+    key: str, example: str, package: ModuleType, find: Callable[[str], type[T]], options: str
+) -> Callable[[object], T]:
+    """Reads a mapping whose `key` names a class and whose other keys are the class's fields."""
+
+    def read(value: object) -> T:
+        if not isinstance(value, dict) or key not in value:
+            what = package.__name__.rpartition(".")[2].removesuffix("s")
+            raise fail(f"a {what} is a mapping with a {key}, such as {{{key}: {example}}}")
+        parameters = dict(value)
+        name = parameters.pop(key)
+        if name not in package.names():
+            raise fail(f"unknown {key} {name!r}; {nearest(name, package.names())}")
+        return _with_fields(find(name), name, parameters, options)
+
+    return read
+
+
+def _with_fields(cls: type[T], name: str, parameters: dict[Any, Any], options: str) -> T:
+    known = [f.name for f in dataclass_fields(cls)]  # type: ignore[arg-type]
+    for key in parameters:
+        if key not in known:
+            hint = nearest(key, known) if known else f"{name} has no {options}"
+            raise fail(f"unknown key {key!r}; {hint}")
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(parameters, default=str, skipkeys=True), strict=True)
+    except ValidationError as error:
+        where = error.errors()[0]["loc"][:1]
+        # A value of several types fails at each: all that it may be is the remedy.
+        messages = [plain(e["msg"]).removeprefix("should be ") for e in error.errors() if e["loc"][:1] == where]
+        key = str(where[0]) if where else name
+        if key not in parameters:
+            raise fail(f"{key}: {messages[0]}") from None
+        raise fail(f"{key}: should be {' or '.join(messages)}, got {parameters[key]!r}") from None
+
+
+def _schema(key: str, package: ModuleType, find: Callable[[str], type[Any]]) -> dict[str, Any]:
+    """One alternative for each class."""
+    return {
+        "oneOf": [
+            schema
+            | {
+                "properties": {key: {"const": name}, **schema.get("properties", {})},
+                "required": [key, *schema.get("required", [])],
+                "additionalProperties": False,
+            }
+            for name in package.names()
+            for schema in [TypeAdapter(find(name)).json_schema()]
+        ]
+    }
+
+
+def finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Infinity, which JSON lacks, as "inf"."""
+    return {key: str(value) if value == float("inf") else value for key, value in values.items()}
+
+
+def method_spec(method: methods.Method) -> dict[str, Any]:
+    """A method as JSON: its recipe and all hyper-parameters."""
+    return {"recipe": method.recipe, **finite(asdict(method))}
+
+
+def domain_spec(domain: domains.Domain) -> dict[str, Any]:
+    """A domain as JSON: its kind and all options."""
+    return {"domain": domain.kind, **asdict(domain)}
+
+
+MethodEntry = Annotated[
+    InstanceOf[methods.Method],
+    BeforeValidator(_built("recipe", "sft", methods, methods.recipe, "hyper-parameters")),
+    WithJsonSchema(_schema("recipe", methods, methods.recipe)),
+]
+DomainEntry = Annotated[
+    InstanceOf[domains.Domain],
+    BeforeValidator(_built("domain", "shop_mini", domains, domains.kind, "options")),
+    WithJsonSchema(_schema("domain", domains, domains.kind)),
+]
+
+
+# --- lists of names that are short for mappings ---------------------------------------------------------------------
+
+
+class Suite(Section):
+    """How a general benchmark is run, where that differs from what is usual."""
+
+    items: Annotated[int, Field(ge=2)] | Literal["all"] | None = Field(
+        default=None, description="items of this benchmark, in place of evaluation.items"
+    )
+    num_fewshot: Annotated[int | None, Field(ge=0, description="solved examples ahead of the question")] = None
+    max_new_tokens: Annotated[int | None, Field(ge=1, description="generation limit")] = None
+
+
+def _entries(thing: str, choices: list[str], entry: Callable[[str], dict[str, Any]]) -> BeforeValidator:
+    """Reads `[a, b]` as the mapping of these names to what is usual."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, list):
+            return value
+        for index, name in enumerate(value):
+            if name not in choices:
+                raise fail(f"unknown {thing} {name!r}; {nearest(name, choices)}")
+            if name in value[:index]:
+                raise fail(f"{name} is listed twice; remove one")
+        return {name: entry(name) for name in value}
+
+    return BeforeValidator(read)
+
+
+def _known_suites(value: dict[str, Suite]) -> dict[str, Suite]:
+    for name in value:
+        if name not in evaluation.names():
+            raise fail(f"unknown benchmark {name!r}; {nearest(name, evaluation.names())}")
+    return value
+
+
+def _or_list(names: list[str], entry: dict[str, Any]) -> WithJsonSchema:
+    listed = {"type": "array", "items": {"enum": names}, "minItems": 1, "uniqueItems": True}
+    return WithJsonSchema({"oneOf": [listed, entry]})
+
+
+_suite = Suite.model_json_schema()
+Domains = Annotated[
+    dict[Name, DomainEntry],
+    Field(min_length=1),
+    _entries("domain", domains.names(), lambda name: {"domain": name}),
+    _or_list(
+        domains.names(),
+        {
+            "type": "object",
+            "minProperties": 1,
+            "patternProperties": {NAME: _schema("domain", domains, domains.kind)},
+            "additionalProperties": False,
+        },
+    ),
+]
+Suites = Annotated[
+    dict[str, Suite],
+    Field(min_length=1),
+    AfterValidator(_known_suites),
+    _entries("benchmark", evaluation.names(), lambda name: {}),
+    _or_list(
+        evaluation.names(),
+        {
+            "type": "object",
+            "minProperties": 1,
+            "properties": dict.fromkeys(evaluation.names(), _suite),
+            "additionalProperties": False,
+        },
+    ),
+]

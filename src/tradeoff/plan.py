@@ -1,0 +1,162 @@
+"""What a study will cost, before anything runs: jobs by stage, tokens, FLOPs, GPU-hours and disk.
+
+An estimate, from sizes that are known before the data are at hand (`Domain.size`), and these assumptions: training
+costs 6 FLOPs a parameter and token (4 where the base is frozen), reading 2 (Kaplan et al. 2020, arXiv 2001.08361); a
+decoding step reads all weights once for a whole batch, and answers run to their limit. A measured run's card has the
+truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from tradeoff import methods
+from tradeoff.errors import UserError, command
+from tradeoff.evaluation import BASE_TEXT
+from tradeoff.provenance import read_json
+from tradeoff.study import DATA_ROOT, Study, load_for_snakemake
+
+# Dense bfloat16 matrix products, FLOP/s, and memory, bytes/s, by the makers' data sheets.
+GPUS = {
+    "H100": (989e12, 3.35e12),
+    "A100": (312e12, 2.04e12),
+    "L40S": (362e12, 0.864e12),
+    "RTX4090": (165e12, 1.01e12),
+}
+ITEMS = {"ifeval": 541, "gsm8k": 1319, "humaneval": 164}  # of "all"
+GENERAL_PROMPT = 300  # tokens of a general benchmark's prompt that are not shared by its items
+
+
+@dataclass
+class Cost:
+    """What some jobs cost together.
+
+    Attributes:
+        jobs: Number of jobs.
+        tokens: Tokens that are trained on or read.
+        flops: Operations.
+        read_bytes: Weights that decoding steps read.
+        disk_bytes: What is left on disk.
+    """
+
+    jobs: int = 0
+    tokens: float = 0.0
+    flops: float = 0.0
+    read_bytes: float = 0.0
+    disk_bytes: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def hours(self, gpu: str, utilisation: float) -> float:
+        """GPU-hours at that share of the GPU's peak rates."""
+        flops, memory = GPUS[gpu]
+        return (self.flops / flops + self.read_bytes / memory) / utilisation / 3600
+
+
+def costs(study: Study) -> dict[str, Cost]:
+    """The cost of each stage.
+
+    Raises:
+        UserError: a model's number of parameters is not known.
+    """
+    stages = {"import": Cost(), "data": Cost(), "train": Cost(), "derive": Cost(), "evaluate": Cost()}
+    for model in study.all_models:
+        stages["import"] += Cost(1, disk_bytes=4 * parameters(study, model))
+    for known in study.domains.values():
+        stages["data"] += Cost(2 + 2 * len(study.models) + (known.taught_by is not None))
+    for model in study.models:
+        weights = parameters(study, model)
+        stages["evaluate"] += sum((_answers(study, name, weights) for name in study.benchmarks()), Cost(1))
+        for domain in study.domains:
+            asked = sum((_answers(study, name, weights) for name in study.benchmarks(domain)), Cost(1))
+            for method in study.methods.values():
+                cost, stage = _trained(study, domain, method, weights)
+                for _ in range(len(study.learning_rates) * len(study.seeds)):
+                    stages[stage] += cost
+                    stages["evaluate"] += asked
+    return stages
+
+
+def parameters(study: Study, model: str) -> float:
+    """A model's number of weights: as the study says, or as its imported base has.
+
+    Raises:
+        UserError: neither is there.
+    """
+    told = study.all_models[model].parameters
+    card = Path("results") / study.study / "models" / model / "card.json"
+    if told is None and not card.is_file():
+        raise UserError(f"models.{model}: its size is not known yet; add parameters: 3.1e9, say, for make plan")
+    return told or float(read_json(card)["parameters"])
+
+
+def describe(study: Study, gpu: str, utilisation: float) -> Iterator[str]:
+    """The plan as lines of text."""
+    runs = list(study.runs())
+    trained = [run for run in runs if study.methods[run.method].source is None]
+    yield f"{study.study}: {len(runs)} runs, {len(trained)} of them trained, {len(runs) - len(trained)} derived"
+    head = ("stage", "jobs", "tokens", "FLOPs", f"{gpu}-hours", "disk")
+    stages = costs(study)
+    rows = [head, *(_row(name, cost, gpu, utilisation) for name, cost in stages.items())]
+    rows.append(_row("total", sum(stages.values(), Cost()), gpu, utilisation))
+    for cells in rows:
+        yield f"  {cells[0]:<9}" + "".join(f"{cell:>12}" for cell in cells[1:])
+    yield f"An estimate at {utilisation:.0%} of {gpu}'s peak, all answers as long as they may be."
+
+
+def _row(name: str, cost: Cost, gpu: str, utilisation: float) -> tuple[str, ...]:
+    hours = f"{cost.hours(gpu, utilisation):.1f}"
+    return name, f"{cost.jobs}", f"{cost.tokens:.1e}", f"{cost.flops:.1e}", hours, f"{cost.disk_bytes / 1e9:.0f} GB"
+
+
+def _trained(study: Study, domain: str, method: methods.Method, weights: float) -> tuple[Cost, str]:
+    """One run, and its stage."""
+    if method.source is not None:
+        return Cost(1), "derive"
+    size, asked = study.domains[domain].size, study.data.train
+    count = size.train if asked == "all" else min(asked, size.train)
+    tokens = float(count * (size.prompt + size.response) * study.training.epochs)
+    split = study.training.batch_size * (size.prompt + size.response) > study.training.batch_tokens
+    a_token = (4 if method.frozen_base else 6) + (2 if split and method.scope == "step" else 0)
+    stored = 0.01 if method.frozen_base else 1.0  # an adapter's share of the weights, about
+    return Cost(1, tokens, a_token * weights * tokens, disk_bytes=2 * weights * stored), "train"
+
+
+def _answers(study: Study, name: str, weights: float) -> Cost:
+    """One model's answers to one benchmark."""
+    spec = study.benchmark_spec(name)
+    if name in study.domains:
+        size, asked = study.domains[name].size, study.data.test
+        count, prompt = (size.test if asked == "all" else min(asked, size.test)), size.prompt
+    else:
+        count, prompt = spec["items"] or ITEMS.get(name, 0), GENERAL_PROMPT
+    limit = 0 if name == BASE_TEXT else spec["benchmark"]["max_new_tokens"]
+    tokens = float(count * (prompt + limit))
+    stored = 4 if study.evaluation.precision == "float32" else 2
+    steps = math.ceil(count / study.evaluation.batch_size) * limit
+    return Cost(0, tokens, 2 * weights * tokens, stored * weights * steps)
+
+
+def main() -> None:
+    """`python -m tradeoff.plan STUDY`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tradeoff.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--data-root", help="where the data lie, in place of the study's data_root")
+    parser.add_argument("--gpu", choices=sorted(GPUS), default="H100")
+    parser.add_argument("--utilisation", type=float, default=0.4, help="share of the GPU's peak rates")
+    a = parser.parse_args()
+    if not 0 < a.utilisation <= 1:
+        raise UserError(f"--utilisation {a.utilisation}: must be above 0 and at most 1")
+    study = load_for_snakemake(a.study, [], {DATA_ROOT: a.data_root} if a.data_root else {})
+    print("\n".join(describe(study, a.gpu, a.utilisation)))
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,111 @@
+"""What a study trains on, looked at before any hour is spent: tokens, what is supervised, what is dropped."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from itertools import takewhile
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from tradeoff import sources
+from tradeoff.errors import UserError, command
+from tradeoff.models import source_tokenizer
+from tradeoff.study import DATA_ROOT, Study, load_for_snakemake
+from tradeoff.training.encode import kept_of, nothing_left
+from tradeoff.training.tokens import Sequence, end_ids
+
+OPEN, CLOSE = "⟦", "⟧"  # around what is supervised
+BARS, WIDTH = 10, 40
+
+
+def preview(study: Study, model: str, domain: str, shown: int) -> str:
+    """The training examples of a domain as a model's tokens.
+
+    Raises:
+        UserError: none can be trained on, or data or tokenizer cannot be had.
+    """
+    entry, known, registry = study.models[model], study.domains[domain], sources.registry()
+    paths = {
+        name: path or sources.obtain(registry[name], study.data_root)
+        for name, path in study.read_by(domain, "train").items()
+    }
+    count = None if study.data.train == "all" else study.data.train
+    try:
+        drawn = known.examples("train", count, study.data.seed, paths)
+    except ValueError as error:
+        raise UserError(f"domain {domain}, train: {error}") from None
+    tokenizer = source_tokenizer(entry.source, entry.revision)
+    longest = study.training.max_length
+    kept, counts = kept_of(tokenizer, drawn, longest)
+    if not kept:
+        raise UserError(f"domain {domain}, train: {nothing_left(counts, longest)}")
+    lines = [
+        f"{model} on {domain}: {len(kept)} of {len(drawn)} examples are trained on, "
+        f"{sum(len(s.ids) for s in kept)} tokens, {sum(s.targets for s in kept)} of them supervised",
+        f"  dropped: {_share(counts['dropped_too_long'], len(drawn))} longer than {longest} tokens, "
+        f"{_share(counts['dropped_nothing_supervised'], len(drawn))} with nothing to supervise; none is cut",
+        f"  {counts['merged_at_boundary']} would be tokenised otherwise if prompt and response were one text",
+        *_marks(tokenizer, kept),
+        "  tokens of an example:",
+        *_histogram([len(s.ids) for s in kept]),
+    ]
+    if known.taught_by:
+        lines.append(f"  the responses are {known.taught_by}'s to write; below stand the answers it must reach")
+    for sequence in kept[:shown]:
+        lines.append(f"\n{sequence.id}: {len(sequence.ids)} tokens, {sequence.targets} supervised {OPEN}so{CLOSE}")
+        lines.append(_marked(tokenizer, sequence))
+    return "\n".join(lines)
+
+
+def _marks(tokenizer: PreTrainedTokenizerBase, kept: list[Sequence]) -> list[str]:
+    """How many begin tokens a sequence starts with, and how many end tokens are supervised: at most 1, and 1."""
+    ends = end_ids(tokenizer)
+    begins = Counter(sum(1 for _ in takewhile(tokenizer.bos_token_id.__eq__, s.ids)) for s in kept)
+    ended = Counter(sum(token in ends for token in s.ids[s.prompt_length :]) for s in kept)
+    end = " or ".join(map(tokenizer.decode, sorted(ends)))
+    return [
+        f"  begin tokens ({tokenizer.bos_token or 'the tokenizer has none'}) at the start: {_counted(begins)}",
+        f"  end tokens ({end}) supervised: {_counted(ended)}",
+    ]
+
+
+def _counted(counts: Counter[int]) -> str:
+    return ", ".join(f"{number} in {count} examples" for number, count in sorted(counts.items()))
+
+
+def _histogram(lengths: list[int]) -> list[str]:
+    step = max(1, -(-(max(lengths) + 1) // BARS))
+    counts = Counter(length // step for length in lengths)
+    most = max(counts.values())
+    return [
+        f"  {bar * step:6d} to {bar * step + step - 1:6d}  {'#' * -(-counts[bar] * WIDTH // most)} {counts[bar]}"
+        for bar in range(min(counts), max(counts) + 1)
+    ]
+
+
+def _marked(tokenizer: PreTrainedTokenizerBase, sequence: Sequence) -> str:
+    prompt, response = sequence.ids[: sequence.prompt_length], sequence.ids[sequence.prompt_length :]
+    return f"{tokenizer.decode(list(prompt))}{OPEN}{tokenizer.decode(list(response))}{CLOSE}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({part / max(whole, 1):.1%})"
+
+
+def main() -> None:
+    """`python -m tradeoff.preview STUDY`."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.preview", description="Look at a study's training data.")
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--data-root", help="where the data lie, in place of the study's data_root")
+    parser.add_argument("--examples", type=int, default=2, help="how many are shown of each model and domain")
+    a = parser.parse_args()
+    study = load_for_snakemake(a.study, [], {DATA_ROOT: a.data_root} if a.data_root else {})
+    for model in study.models:
+        for domain in study.domains:
+            print(preview(study, model, domain, a.examples), end="\n\n")
+
+
+if __name__ == "__main__":
+    command(main)
