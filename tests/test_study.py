@@ -13,7 +13,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tradeoff import methods, study
+from tradeoff import domains, evaluation, methods, study
+from tradeoff.entries import Suite
 from tradeoff.methods.flow import FLOW
 from tradeoff.provenance import canonical_json
 from tradeoff.section import Section
@@ -43,6 +44,7 @@ COMMIT = (
     "models.tiny: a hub model is read at one commit, since a branch moves; add revision: <40 hex digits of the commit>"
 )
 FINITE = "learning_rates.0: a learning rate must be above 0 and finite, got {}; write a number such as 2e-5"
+UNSCORED = "no benchmark is left for the general score of shop_mini; list one that scores from 0 to 1"
 NUMBER = "learning_rates.0: {!r} is no learning rate; write a number such as 2e-5"
 DERIVED = "methods.{}.of: 'half' is derived itself; name a method that trains"
 
@@ -64,7 +66,7 @@ WRONG = [
     ("methods.sft", "sft", "methods.sft: a method is a mapping with a recipe, such as {recipe: sft}"),
     ("domains", ["shop-mini"], "domains: unknown domain 'shop-mini'; did you mean 'shop_mini'?"),
     ("general", ["ifeval_min"], "general: unknown benchmark 'ifeval_min'; did you mean 'ifeval_mini'?"),
-    ("general", ["base_text"], "general: no benchmark is left for the general score of shop_mini; list one that scores from 0 to 1"),
+    ("general", ["base_text"], f"general: {UNSCORED}"),
     ("methods.base", {"recipe": "sft"}, "methods.base: the name is taken by the base model; choose another"),
     ("methods.half.of", "stf", "methods.half.of: there is no method 'stf' in this study; did you mean 'sft'?"),
     ("methods", {"half": STUDY["methods"]["half"]}, "methods.half.of: there is no method 'sft' in this study; add it"),
@@ -271,7 +273,7 @@ def test_two_files_are_refused(capsys):
     assert capsys.readouterr().err == "b.yaml: one study at a time; give a single --configfile\n"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "label_only"])
+@pytest.mark.parametrize("name", ["quickstart", "label_only", "paper", "airgapped"])
 def test_the_projects_studies_are_right(name):
     assert study.load(ROOT / "config" / f"{name}.yaml").study == name
 
@@ -421,7 +423,7 @@ def validator():
     return jsonschema.Draft202012Validator(described)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "label_only"])
+@pytest.mark.parametrize("name", ["quickstart", "label_only", "paper", "airgapped"])
 def test_the_schema_accepts_the_projects_studies(validator, name):
     validator.validate(yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()))
 
@@ -447,7 +449,7 @@ def test_the_schema_is_closed(validator, place, value):
     assert not validator.is_valid(changed({place: value}))
 
 
-def test_the_readme_explains_every_key_and_every_hyper_parameter():
+def test_the_readme_explains_every_key_and_every_option():
     text = (ROOT / "config/README.md").read_text()
     paragraphs = dict(re.findall(r"^### `(.+)`\n\n((?:.+\n)+)", text, re.M))
     keys = []
@@ -458,13 +460,15 @@ def test_the_readme_explains_every_key_and_every_hyper_parameter():
         else:
             keys.append(key)
     keys += [f"models.<name>.{name}" for name in study.Model.model_fields]
-    assert set(paragraphs) == {*keys, *methods.names()}
-    recipes = text.split("## Recipes")[1]
-    for recipe in methods.names():
-        part = re.split(r"^### ", recipes.split(f"### `{recipe}`\n")[1], flags=re.M)[0]
-        assert re.findall(r"^- `(\w+)`: ", part, re.M) == [
-            field.name for field in dataclasses.fields(methods.recipe(recipe))
-        ]
+    keys += [f"general.<name>.{name}" for name in Suite.model_fields]
+    assert set(paragraphs) == {*keys, *methods.names(), *domains.names()}
+    for package, find in ((methods, methods.recipe), (domains, domains.kind)):
+        for name in package.names():
+            part = re.split(r"^#+ ", text.split(f"### `{name}`\n")[1], flags=re.M)[0]
+            fields = [field.name for field in dataclasses.fields(find(name))]
+            assert sorted(re.findall(r"^- `(\w+)`: ", part, re.M)) == sorted(fields), name
+    rows = re.findall(r"^\| `(\w+)` \|", text.split("## Benchmarks")[1].split("## ")[0], re.M)
+    assert sorted(rows) == evaluation.names()
 
 
 def test_the_readmes_example_is_a_study(tmp_path):

@@ -62,7 +62,7 @@ def preview(study: Study, model: str, domain: str, shown: int) -> str:
 def _marks(tokenizer: PreTrainedTokenizerBase, kept: list[Sequence]) -> list[str]:
     """How many begin tokens a sequence starts with, and how many end tokens are supervised: at most 1, and 1."""
     ends = end_ids(tokenizer)
-    begins = Counter(sum(1 for _ in takewhile(tokenizer.bos_token_id.__eq__, s.ids)) for s in kept)
+    begins = Counter(sum(1 for _ in takewhile(lambda token: token == tokenizer.bos_token_id, s.ids)) for s in kept)
     ended = Counter(sum(token in ends for token in s.ids[s.prompt_length :]) for s in kept)
     end = " or ".join(map(tokenizer.decode, sorted(ends)))
     return [

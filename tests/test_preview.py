@@ -1,0 +1,105 @@
+"""Before any hour is spent: the preview shows what is trained on, the plan says what it costs."""
+
+import pytest
+import tiny
+import yaml
+
+from tradeoff import plan, preview
+from tradeoff.errors import UserError
+from tradeoff.study import Study
+
+STUDY = {
+    "study": "small",
+    "models": {"tiny": {"source": "folder:somewhere", "parameters": 1e6}},
+    "domains": ["shop_mini"],
+    "methods": {
+        "sft": {"recipe": "sft"},
+        "lora": {"recipe": "lora"},
+        "half": {"recipe": "average", "of": "sft"},
+        "talr": {"recipe": "talr"},
+    },
+    "learning_rates": ["1e-5", "1e-4"],
+    "seeds": [0, 1, 2],
+    "general": ["ifeval_mini", "base_text"],
+    "data": {"train": 8, "test": 8},
+    "training": {"epochs": 3, "batch_size": 2},
+    "evaluation": {"items": 8, "batch_size": 8},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    tiny.model().save_pretrained(tmp_path / "model")
+    return f"folder:{tmp_path / 'model'}"
+
+
+def study(**changes):
+    return Study.model_validate({**STUDY, **changes})
+
+
+def test_the_preview_marks_what_is_supervised(folder):
+    text = preview.preview(study(models={"tiny": {"source": folder}}), "tiny", "shop_mini", 2)
+    assert "tiny on shop_mini: 8 of 8 examples are trained on" in text
+    assert "dropped: 0 (0.0%) longer than 2048 tokens, 0 (0.0%) with nothing to supervise; none is cut" in text
+    assert "begin tokens (the tokenizer has none) at the start: 0 in 8 examples" in text
+    assert f"end tokens ({tiny.END}) supervised: 1 in 8 examples" in text
+    assert text.count("⟧") == 2 + 2
+    assert f"{tiny.START}assistant\n⟦" in text
+    assert f"{tiny.END}⟧" in text
+    bars = [int(line.split()[-1]) for line in text.splitlines() if "#" in line]
+    assert sum(bars) == 8
+
+
+def test_examples_that_are_too_long_are_counted_and_none_left_is_refused(folder):
+    model = {"tiny": {"source": folder}}
+    training = {"epochs": 1, "batch_size": 2}
+    text = preview.preview(study(models=model, training={**training, "max_length": 195}), "tiny", "shop_mini", 0)
+    assert "5 of 8 examples are trained on" in text
+    assert "dropped: 3 (37.5%) longer than 195 tokens, 0 (0.0%) with nothing to supervise" in text
+    with pytest.raises(UserError, match=r"no example has at most 8 tokens.*raise training\.max_length"):
+        preview.preview(study(models=model, training={**training, "max_length": 8}), "tiny", "shop_mini", 0)
+
+
+def test_the_preview_is_a_command(folder, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({**STUDY, "models": {"tiny": {"source": folder}}}))
+    monkeypatch.setattr("sys.argv", ["preview", str(file), "--examples", "1"])
+    preview.main()
+    assert capsys.readouterr().out.count("⟦") == 1 + 1
+
+
+def test_the_plan_counts_jobs_and_operations():
+    costs = plan.costs(study())
+    assert {name: cost.jobs for name, cost in costs.items()} == {
+        "import": 1,
+        "data": 4,
+        "train": 3 * 6,
+        "derive": 6,
+        "evaluate": 1 + 4 * 6,
+    }
+    size = Study.model_validate(STUDY).domains["shop_mini"].size
+    tokens = 8 * 3 * (size.prompt + size.response)
+    assert costs["train"].tokens == 18 * tokens
+    assert costs["train"].flops == 6 * tokens * 1e6 * (6 + 4 + 6)
+    assert costs["train"].disk_bytes == pytest.approx(6 * 2e6 * (1 + 0.01 + 1))
+
+
+def test_talrs_second_pass_counts_where_a_step_is_split():
+    whole, split = (
+        plan.costs(study(training={"epochs": 3, "batch_size": 2, "batch_tokens": tokens}))["train"].flops
+        for tokens in (10_000, 16)
+    )
+    assert split / whole == pytest.approx((6 + 4 + 8) / (6 + 4 + 6))
+
+
+def test_a_model_of_unknown_size_is_told():
+    with pytest.raises(UserError, match=r"models\.tiny: its size is not known yet; add parameters"):
+        plan.costs(study(models={"tiny": {"source": "folder:somewhere"}}))
+
+
+def test_the_plan_is_a_table():
+    lines = list(plan.describe(study(), "A100", 0.5))
+    assert lines[0] == "small: 24 runs, 18 of them trained, 6 derived"
+    assert "A100-hours" in lines[1]
+    assert [line.split()[0] for line in lines[2:-1]] == ["import", "data", "train", "derive", "evaluate", "total"]

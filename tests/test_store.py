@@ -1,0 +1,152 @@
+"""The store of evaluations: what was measured is not measured again, and nothing answers for another model."""
+
+import copy
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import tiny
+
+from tradeoff import data, domains
+from tradeoff.evaluation import evaluate
+from tradeoff.evaluation.evaluate import Evaluator
+from tradeoff.models import CARD, load_result
+from tradeoff.provenance import digest, read_json, write_json
+from tradeoff.study import Study
+
+STUDY = {
+    "study": "small",
+    "models": {"tiny": {"source": "folder:somewhere"}},
+    "domains": ["shop_mini"],
+    "methods": {"sft": {"recipe": "sft"}},
+    "learning_rates": ["1e-5"],
+    "seeds": [0],
+    "general": {"arithmetic_mini": {"items": 3}, "ifeval_mini": {"items": 2}},
+    "data": {"train": 8, "test": 3},
+    "training": {"epochs": 1, "batch_size": 2},
+    "evaluation": {"items": 8, "batch_size": 2},
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    data.write(tmp_path / "data/shop_mini/test.jsonl", domains.kind("shop_mini")().examples("test", 3, 0, {}), {})
+    return tmp_path
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Folders whose models were loaded."""
+    seen = []
+
+    def load(base: Path, run: Path | None):
+        seen.append((base, run))
+        return load_result(base, run)
+
+    monkeypatch.setattr(evaluate, "load_result", load)
+    return seen
+
+
+def evaluator(base, root, run=None, code="c", **changes):
+    study = Study.model_validate({**copy.deepcopy(STUDY), **changes})
+    specs = {name: {**study.benchmark_spec(name), "code": code} for name in study.benchmarks()}
+    return Evaluator(base, run, study.evaluation_spec(), specs, root, "tiny")
+
+
+def test_an_evaluation_is_done_once_and_read_again(tiny_base, root, loads):
+    first = evaluator(tiny_base, root).evaluate()
+    assert len(loads) == 1
+    kept = evaluator(tiny_base, root).evaluate()
+    assert len(loads) == 1
+    assert kept.equals(first)
+    assert first.group_by("benchmark").aggregate([("item", "count")]).to_pylist() == [
+        {"benchmark": "shop_mini", "item_count": 3},
+        {"benchmark": "arithmetic_mini", "item_count": 3},
+        {"benchmark": "ifeval_mini", "item_count": 2},
+    ]
+
+
+def test_one_more_benchmark_costs_that_benchmark_alone(tiny_base, root, loads, monkeypatch):
+    few = {"general": {"arithmetic_mini": {"items": 3}}}
+    evaluator(tiny_base, root, **few).evaluate()
+    asked = []
+    run_task = evaluate.run_task
+    monkeypatch.setattr(evaluate, "run_task", lambda *a: asked.append(a[2].benchmark.name) or run_task(*a))
+    evaluator(tiny_base, root).evaluate()
+    assert asked == ["ifeval_mini"]
+
+
+def keys(of):
+    return {name: digest(of._decides(name)) for name in of.benchmarks}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluation": {"items": 8, "batch_size": 4}},
+        {"evaluation": {"items": 8, "batch_size": 2, "precision": "bfloat16"}},
+        {"evaluation": {"items": 8, "batch_size": 2, "system_prompt": "Be brief."}},
+        {"code": "d"},
+    ],
+)
+def test_no_benchmark_is_answered_from_another_setting(tiny_base, root, changes):
+    before, after = keys(evaluator(tiny_base, root)), keys(evaluator(tiny_base, root, **changes))
+    assert not set(before.values()) & set(after.values())
+
+
+def test_other_items_or_limits_are_another_evaluation_of_that_benchmark_alone(tiny_base, root):
+    before = keys(evaluator(tiny_base, root))
+    for options in ({"items": 4}, {"items": 3, "max_new_tokens": 9}):
+        after = keys(evaluator(tiny_base, root, general={**STUDY["general"], "arithmetic_mini": options}))
+        assert {name for name in before if before[name] != after[name]} == {"arithmetic_mini"}
+
+
+def test_another_task_version_is_another_evaluation(tiny_base, root):
+    of = evaluator(tiny_base, root)
+    before = keys(of)["arithmetic_mini"]
+    of.benchmarks["arithmetic_mini"]["benchmark"]["version"] = "1.1"
+    assert keys(of)["arithmetic_mini"] != before
+
+
+def test_another_data_file_is_another_evaluation(tiny_base, root):
+    before = keys(evaluator(tiny_base, root))
+    data.write(root / "data/shop_mini/test.jsonl", domains.kind("shop_mini")().examples("test", 3, 1, {}), {})
+    after = keys(evaluator(tiny_base, root))
+    assert {name for name in before if before[name] != after[name]} == {"shop_mini"}
+
+
+def test_other_weights_or_another_template_are_another_model(tiny_base, root, tmp_path):
+    before = set(keys(evaluator(tiny_base, root)).values())
+    other = tiny.base_folder(tmp_path / "other", std=0.3)
+    assert not before & set(keys(evaluator(other, root)).values())
+
+    templated = evaluator(tiny_base, root)
+    templated.tokenizer.chat_template = tiny.BARE
+    assert not before & set(keys(templated).values())
+
+
+def test_the_same_path_with_retrained_weights_is_another_model(tiny_base, root, tmp_path):
+    run = tmp_path / "run"
+    card = {"run_id": "r", "delta_sha256": "a"}
+    write_json(run / CARD, card)
+    before = set(keys(evaluator(tiny_base, root, run)).values())
+    write_json(run / CARD, {**card, "delta_sha256": "b"})
+    assert not before & set(keys(evaluator(tiny_base, root, run)).values())
+    assert read_json(run / CARD)["run_id"] == "r"
+
+
+def test_how_a_model_was_asked_is_recorded(tiny_base, root):
+    of = evaluator(tiny_base, root, evaluation={"items": 8, "batch_size": 2, "system_prompt": "Be brief."})
+    rows = of.evaluate().to_pylist()
+    assert {row["system_prompt"] for row in rows if row["benchmark"] == "arithmetic_mini"} == {"Be brief."}
+    assert all("Be brief." in row["prompt"] for row in rows if row["benchmark"] == "arithmetic_mini")
+    assert {row["system_prompt"] for row in rows if row["benchmark"] == "shop_mini"} == {None}
+    assert {(row["precision"], row["batch_size"], row["num_fewshot"]) for row in rows} == {("float32", 2, 0)}
+    assert {row["template"] for row in rows} == {digest(of.tokenizer.chat_template)}
+    assert {row["benchmark"]: row["max_new_tokens"] for row in rows} == {
+        "shop_mini": 8,
+        "arithmetic_mini": 48,
+        "ifeval_mini": 48,
+    }
+    kept = next((root / "evaluations").rglob("*.parquet"))
+    assert pq.read_schema(kept).equals(evaluate.SCHEMA)
