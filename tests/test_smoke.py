@@ -48,21 +48,31 @@ class Tree:
         self.study.write_text(STUDY.format(model=model))
         self.results = folder / "results" / "smoke"
 
-    def snakemake(self, *arguments: str) -> str:
-        """Runs Snakemake in the tree and returns what it printed."""
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs Snakemake in the tree."""
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HF_HUB_OFFLINE": "1",
         }
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "smoke.yaml", *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+
+    def snakemake(self, *arguments: str) -> str:
+        """Runs Snakemake in the tree and returns what it printed."""
+        done = self.run(*arguments)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         return done.stdout + done.stderr
 
-    def planned(self) -> dict[str, int]:
+    def refused(self, *arguments: str) -> str:
+        """Runs Snakemake, which has to fail, and returns the last line that it printed."""
+        done = self.run(*arguments)
+        assert done.returncode == 1
+        return done.stderr.strip().splitlines()[-1]
+
+    def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs that would run now, by rule."""
-        text = self.snakemake("--dry-run")
+        text = self.snakemake("--dry-run", *arguments)
         counts = dict(re.findall(r"^(\w+) +(\d+)$", text.split("Job stats:")[-1], re.M))
         return {rule: int(count) for rule, count in counts.items() if rule not in ("all", "total")}
 

@@ -44,6 +44,12 @@ COMMIT = (
     "models.tiny: a hub model is read at one commit, since a branch moves; add revision: <40 hex digits of the commit>"
 )
 FINITE = "learning_rates.0: a learning rate must be above 0 and finite, got {}; write a number such as 2e-5"
+TAKEN = "the name is taken by a general benchmark; choose another"
+TUNED = "the name is taken by a model of the study; choose another"
+NO_TEACHER = "there is no model 'tinny' in this study; did you mean 'tiny'?"
+NO_SHOTS = "ifeval_mini has no solved examples; remove the key"
+SILENT = "base_text generates nothing; remove the key"
+ALLOW = "allow it with evaluation.allow_code_execution: true, or leave it out"
 UNSCORED = "no benchmark is left for the general score of shop_mini; list one that scores from 0 to 1"
 NUMBER = "learning_rates.0: {!r} is no learning rate; write a number such as 2e-5"
 DERIVED = "methods.{}.of: 'half' is derived itself; name a method that trains"
@@ -67,6 +73,21 @@ WRONG = [
     ("domains", ["shop-mini"], "domains: unknown domain 'shop-mini'; did you mean 'shop_mini'?"),
     ("general", ["ifeval_min"], "general: unknown benchmark 'ifeval_min'; did you mean 'ifeval_mini'?"),
     ("general", ["base_text"], f"general: {UNSCORED}"),
+    ("domains", ["shop_mini", "shop_mini"], "domains: shop_mini is listed twice; remove one"),
+    ("domains", {"a": {"domain": "jsnol"}}, "domains.a: unknown domain 'jsnol'; did you mean 'jsonl'?"),
+    ("domains", {"a": {}}, "domains.a: a domain is a mapping with a domain, such as {domain: shop_mini}"),
+    ("domains", {"a": {"domain": "shop_mini", "x": 1}}, "domains.a: unknown key 'x'; shop_mini has no options"),
+    ("domains", {"a": {"domain": "esci", "product": 1}}, "domains.a: unknown key 'product'; did you mean 'products'?"),
+    ("domains", {"ifeval": {"domain": "esci"}}, f"domains.ifeval: {TAKEN}"),
+    ("domains", {"a": {"domain": "esci_cot"}}, "domains.a: teacher: is missing; add it"),
+    ("domains", {"a": {"domain": "esci_cot", "teacher": "tinny"}}, f"domains.a.teacher: {NO_TEACHER}"),
+    ("teachers", {"tiny": {"source": "folder:x"}}, f"teachers.tiny: {TUNED}"),
+    ("general", {"ifeval_mini": {"item": 3}}, "general.ifeval_mini: unknown key 'item'; did you mean 'items'?"),
+    ("general", {"ifeval_min": {}}, "general: unknown benchmark 'ifeval_min'; did you mean 'ifeval_mini'?"),
+    ("general", {"ifeval_mini": {"num_fewshot": 2}}, f"general.ifeval_mini.num_fewshot: {NO_SHOTS}"),
+    ("general", {"ifeval_mini": {}, "base_text": {"max_new_tokens": 2}}, f"general.base_text.max_new_tokens: {SILENT}"),
+    ("general", ["humaneval"], f"general.humaneval: runs code that the models write, in a sandbox; {ALLOW}"),
+    ("data_root", "", "data_root: String should have at least 1 character, got ''"),
     ("methods.base", {"recipe": "sft"}, "methods.base: the name is taken by the base model; choose another"),
     ("methods.half.of", "stf", "methods.half.of: there is no method 'stf' in this study; did you mean 'sft'?"),
     ("methods", {"half": STUDY["methods"]["half"]}, "methods.half.of: there is no method 'sft' in this study; add it"),

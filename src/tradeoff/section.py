@@ -27,7 +27,7 @@ def plain(message: str) -> str:
     """Pydantic's message in this project's words."""
     message = message.replace("Input should be", "should be").replace("Field required", "is missing; add it")
     message = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", message)
-    return message.replace("a valid list", "a list").replace("a valid string", "text in quotes")
+    return re.sub("a valid (list|array)", "a list", message).replace("a valid string", "text in quotes")
 
 
 class Section(BaseModel):

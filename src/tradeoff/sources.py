@@ -119,6 +119,14 @@ def obtain(datum: Datum, data_root: str | None) -> Path:
     return path
 
 
+def identity(datum: Datum, data_root: str | None) -> str:
+    """What the bytes of a datum are known by, before they are at hand: a hash, or a place on the hub."""
+    path = local_path(datum, data_root)
+    if path is None:
+        return f"{datum.hub}@{datum.revision}:{datum.hub_file}"
+    return datum.sha256 or sha256(path)
+
+
 def fetch(datum: Datum, data_root: str | None, card: Path) -> None:
     """Writes the card of a datum, and a link to its file beside it.
 
@@ -147,6 +155,12 @@ def fetched(card: Path) -> Path:
     if not path.is_file() or sha256_file(path) != content["sha256"]:
         raise UserError(f"{path}: gone, or changed since it was fetched; delete {card} and run again")
     return path
+
+
+@cache
+def sha256(path: Path) -> str:
+    """The hash of a file, read once in a process."""
+    return sha256_file(path)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

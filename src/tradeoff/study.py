@@ -191,7 +191,7 @@ class Study(Section):
         return self.all_models[model].model_dump(exclude={"parameters"})
 
     def data_spec(self, domain: str, split: Split) -> dict[str, Any]:
-        """What decides the examples of a domain's split, beside the hashes of the files that it reads."""
+        """What decides the examples of a domain's split."""
         known = self.domains[domain]
         count = self.data.train if split == "train" else self.data.test
         spec = {
@@ -200,6 +200,10 @@ class Study(Section):
             "split": split,
             "count": None if count == "all" else count,
             "seed": self.data.seed,
+            "files": {
+                name: self._identity(name) if path is None else sources.sha256(path)
+                for name, path in self.read_by(domain, split).items()
+            },
         }
         if split == "train" and known.taught_by is not None:
             spec["teacher"] = self.model_spec(known.taught_by)
@@ -240,6 +244,9 @@ class Study(Section):
         found = own | {name: evaluation.general(name) for name in self.general}
         return {name: replace(b, version=self._with_data(b)) for name, b in found.items()}
 
+    def _identity(self, datum: str) -> str:
+        return sources.identity(sources.registry()[datum], self.data_root)
+
     def _with_data(self, benchmark: Benchmark) -> str:
         registry = sources.registry()
         versions = [registry[name].version(self.data_root) for name in benchmark.data if name in registry]
@@ -259,7 +266,8 @@ class Study(Section):
             num_fewshot=usual.num_fewshot if suite.num_fewshot is None else suite.num_fewshot,
             max_new_tokens=suite.max_new_tokens or usual.max_new_tokens,
         )
-        return {"benchmark": asdict(benchmark), "items": None if items == "all" else items}
+        files = {name: self._identity(name) for name in benchmark.data}
+        return {"benchmark": asdict(benchmark), "items": None if items == "all" else items, "files": files}
 
     def scored(self, domain: str) -> list[str]:
         """The general benchmarks that make the general score of a model tuned on a domain."""

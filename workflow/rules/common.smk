@@ -114,7 +114,7 @@ def tested_on(domain=None):
     """The cards of a model's test items, its domain's and the general benchmarks'."""
     splits = [f"{ROOT}/data/{name}/test.json" for name in STUDY.domains if domain in (None, name)]
     data = dict.fromkeys(datum for name in STUDY.general for datum in STUDY.benchmarks()[name].data)
-    return splits + [f"{ROOT}/sources/{datum}.json" for datum in data]
+    return splits + [ancient(f"{ROOT}/sources/{datum}.json") for datum in data]
 
 
 def benchmarks():

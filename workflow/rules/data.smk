@@ -17,6 +17,7 @@ rule import_base:
         "2>&1 | tee {log}"
 
 
+# What bytes a datum has is in the specs of the jobs that read it, so that a touched or moved file runs none of them again.
 rule fetch:
     input:
         local_file,
@@ -36,7 +37,7 @@ rule fetch:
 
 rule draw:
     input:
-        lambda wildcards: list(drawn_from(wildcards).values()),
+        lambda wildcards: [ancient(file) for file in drawn_from(wildcards).values()],
     output:
         examples="<study>/data/{domain}/{part}.jsonl",
         card="<study>/data/{domain}/{part}.json",

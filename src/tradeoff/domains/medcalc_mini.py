@@ -47,7 +47,7 @@ from medcalc.perc_rule import compute_perc_rule_explanation
 from medcalc.sch import compute_sodium_correction_hyperglycemia_explanation
 from medcalc.wells_criteria_dvt import compute_wells_criteria_dvt_explanation
 
-from tradeoff.domains import Domain, Example, Metric, Outcome, Split
+from tradeoff.domains import Domain, Example, Metric, Outcome, Size, Split
 from tradeoff.domains._medcalc_rules import Kind, is_right, limits, read_answer
 
 
@@ -56,6 +56,7 @@ class MedCalcMini(Domain):
     """Worked medical calculation on generated notes, scored by MedCalc-Bench's rules."""
 
     kind = "medcalc_mini"
+    size = Size(train=10_000, test=10_000, prompt=95, response=41)
     version = "1.0"
     metrics = (Metric("accuracy"),)
     max_new_tokens = 104

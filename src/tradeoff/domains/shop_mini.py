@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tradeoff.domains import Domain, Example, Metric, Outcome, Split
+from tradeoff.domains import Domain, Example, Metric, Outcome, Size, Split
 
 Label = Literal["Exact", "Substitute", "Complement", "Irrelevant"]
 LABELS: tuple[Label, ...] = get_args(Label)
@@ -34,6 +34,7 @@ class ShopMini(Domain):
     """Four-way relevance of a product for a search, the label alone as response."""
 
     kind = "shop_mini"
+    size = Size(train=5_000, test=1_000, prompt=60, response=3)
     version = "1.0"
     metrics = (Metric("balanced_accuracy", balanced_by="label"), Metric("accuracy"))
     max_new_tokens = 8

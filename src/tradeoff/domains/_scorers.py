@@ -1,0 +1,308 @@
+"""How an answer is read from a response, and when it is right.
+
+A response that has a line `Answer: ...` says what stands there, on the last such line or, where nothing stands there,
+below it; another response says all of its text. Markdown around the word and around the answer is looked over. Each
+scorer takes its answer from that, save `contains` and `regex`, which search the whole response.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, DecimalException
+from functools import cache
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from tradeoff.domains import Metric
+from tradeoff.numbers import lenient_answer
+from tradeoff.section import nearest
+
+W = TypeVar("W", str, list[str])
+
+# Of a domain whose answers are classes; the answer holds the right one under "label".
+CLASS_METRICS = (
+    Metric("balanced_accuracy", balanced_by="label"),
+    Metric("accuracy"),
+    Metric("macro_f1", f1_of="label"),
+)
+
+
+def answer_line(response: str) -> str | None:
+    """What follows the last `Answer:` that begins a line: the rest of the line or, if that is empty, all below it."""
+    marks = list(_ANSWER.finditer(response))
+    if not marks:
+        return None
+    line, _, below = response[marks[-1].end() :].partition("\n")
+    if marks[-1]["open"]:  # "**Answer: Paris**" is bold to the end
+        line = line.rstrip().removesuffix(marks[-1]["bold"])
+    return (line if line.strip() else below).strip()
+
+
+def said(response: str) -> str:
+    """What follows the last `Answer:`, or else the whole response."""
+    line = answer_line(response)
+    return response.strip() if line is None else line
+
+
+class Verdict(NamedTuple):
+    """What was read from a response, None if nothing could be, and whether that is right."""
+
+    read: str | None
+    right: bool
+
+
+@dataclass(frozen=True)
+class Scorer(ABC, Generic[W]):
+    """A way to read and compare answers.
+
+    Attributes:
+        key: Of `Example.answer`, under which the wanted answer stands.
+    """
+
+    key: ClassVar[str] = "answer"
+
+    @abstractmethod
+    def wanted(self, given: Any) -> W:
+        """The answer to compare with, from the value that a person gave.
+
+        Raises:
+            ValueError: it does not fit; the message says what it should be.
+        """
+
+    @abstractmethod
+    def default(self, response: str) -> W | None:
+        """The answer to compare with where none was given, None if the right response does not say one."""
+
+    @abstractmethod
+    def judge(self, response: str, wanted: W) -> Verdict:
+        """Never raises, whatever the response."""
+
+
+@dataclass(frozen=True)
+class Exact(Scorer[str]):
+    """What the response says is the answer, white space around it aside."""
+
+    ignore_case: bool
+
+    def wanted(self, given: Any) -> str:
+        """A text."""
+        return _text(given)
+
+    def default(self, response: str) -> str | None:
+        """What the response says."""
+        return _forms(said(response))[-1] or None
+
+    def judge(self, response: str, wanted: str) -> Verdict:
+        """Compares with and without Markdown around what the response says."""
+        forms = [_fold(form, self.ignore_case) for form in _forms(said(response))]
+        return Verdict(said(response) or None, bool(forms[0]) and _fold(wanted, self.ignore_case) in forms)
+
+
+@dataclass(frozen=True)
+class Number(Scorer[str]):
+    """The number that the response says is at most `tolerance` times the answer away from the answer."""
+
+    tolerance: float
+
+    def wanted(self, given: Any) -> str:
+        """A number, or a text that holds one."""
+        number = lenient_answer(given) if isinstance(given, str) else given
+        if not isinstance(number, Decimal):
+            raise ValueError(f"'answer' should be a number, got {kind_of(given)}; write one such as 12.5")
+        return str(number)
+
+    def default(self, response: str) -> str | None:
+        """The number that the response says."""
+        number = self._read(response)
+        return None if number is None else str(number)
+
+    def judge(self, response: str, wanted: str) -> Verdict:
+        """Bounds included."""
+        number = self._read(response)
+        if number is None:
+            return Verdict(None, False)
+        truth = Decimal(wanted)
+        if not self.tolerance:  # apart, since sums are rounded to 28 digits
+            return Verdict(str(number), number == truth)
+        try:
+            margin = abs(truth) * Decimal(str(self.tolerance))
+            return Verdict(str(number), truth - margin <= number <= truth + margin)
+        except DecimalException:  # the truth is so large that its bounds are no numbers
+            return Verdict(str(number), number == truth)
+
+    def _read(self, response: str) -> Decimal | None:
+        line = answer_line(response)
+        # The word stays: the number right after it counts before a later one.
+        return lenient_answer(response if line is None else f"Answer: {line}")
+
+
+@dataclass(frozen=True)
+class Choice(Scorer[str]):
+    """The first choice that the response names, as a whole word and the longest where several begin, is the answer."""
+
+    key = "label"
+    choices: tuple[str, ...]
+    ignore_case: bool
+
+    def wanted(self, given: Any) -> str:
+        """One of the choices, in its one spelling."""
+        text = _text(given)
+        for choice in self.choices:
+            if _fold(choice, self.ignore_case) == _fold(text, self.ignore_case):
+                return choice
+        raise ValueError(f"'answer' is {text!r}, which is no choice; {nearest(text, list(self.choices))}")
+
+    def default(self, response: str) -> str | None:
+        """The choice that the response names."""
+        return next(iter(self.named(said(response))), None)
+
+    def judge(self, response: str, wanted: str) -> Verdict:
+        """What was read is the choice."""
+        choice = self.default(response)
+        return Verdict(choice, choice == wanted)
+
+    def named(self, text: str) -> list[str]:
+        """Every choice that the text names, in order and as often."""
+        pattern, choices = _alternatives(self.choices, self.ignore_case)
+        return [choices[(found.lastindex or 1) - 1] for found in pattern.finditer(text)]
+
+
+@dataclass(frozen=True)
+class Contains(Scorer[list[str]]):
+    """The response holds every one of the answer's texts, anywhere."""
+
+    ignore_case: bool
+
+    def wanted(self, given: Any) -> list[str]:
+        """A text or a list of them."""
+        return _texts(given)
+
+    def default(self, response: str) -> list[str] | None:
+        """What the response says."""
+        text = _forms(said(response))[-1]
+        return [text] if text else None
+
+    def judge(self, response: str, wanted: list[str]) -> Verdict:
+        """An empty response holds no answer."""
+        text = response.strip()
+        folded = _fold(text, self.ignore_case)
+        return Verdict(text or None, bool(text) and all(_fold(part, self.ignore_case) in folded for part in wanted))
+
+
+@dataclass(frozen=True)
+class Regex(Scorer[list[str]]):
+    """Every one of the answer's patterns is found in the response.
+
+    A pattern may need time that doubles with every character, so a search sees the first `LONGEST_TEXT` characters and
+    stops after `MOST_SECONDS`; no answer was read then.
+    """
+
+    ignore_case: bool
+
+    def wanted(self, given: Any) -> list[str]:
+        """A pattern or a list of them, in the syntax of Python's `re`."""
+        patterns = _texts(given)
+        for pattern in patterns:
+            if len(pattern) > LONGEST_PATTERN or math.prod(map(int, _LEAST_COUNTS.findall(pattern))) > MOST_REPEATS:
+                raise ValueError(
+                    f"'answer' is a pattern of over {LONGEST_PATTERN} characters or {MOST_REPEATS} repeats; simplify it"
+                )
+            try:
+                _compiled(pattern, self.ignore_case)
+            except Exception as error:  # the package raises more than its own kind
+                raise ValueError(f"'answer' is no regular expression ({error}); mend {pattern!r}") from None
+        return patterns
+
+    def default(self, response: str) -> list[str]:
+        """No pattern: nothing is right."""
+        return []
+
+    def judge(self, response: str, wanted: list[str]) -> Verdict:
+        """What was read is the part that was searched."""
+        text = response.strip()[:LONGEST_TEXT]
+        try:
+            found = [_compiled(p, self.ignore_case).search(text, timeout=MOST_SECONDS) is not None for p in wanted]
+        except (TimeoutError, MemoryError):
+            return Verdict(None, False)
+        return Verdict(text or None, bool(text and found) and all(found))
+
+
+LONGEST_TEXT = 10_000
+LONGEST_PATTERN = 1000
+MOST_REPEATS = 10_000
+MOST_SECONDS = 1.0
+
+# At the start of a line or of a list's item: Answer:, **Answer**:, **Answer:** or, closed later, **Answer:
+_ANSWER = re.compile(
+    r"""^(?:[ \t>#]|[-*+][ \t])*
+    (?P<bold>[*_]*)answer[ \t]*(?:(?P=bold)[ \t]*[:：]|[:：](?P=bold)|(?P<open>[:：]))""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+
+# Of `a{3}` or `a{3,9}`; the compiler writes nested ones out.
+_LEAST_COUNTS = re.compile(r"\{\s*([1-9][0-9]*)")
+
+_KINDS = {
+    str: "text",
+    Decimal: "a number",
+    bool: "true or false",
+    type(None): "null",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
+    return _KINDS[type(value)]
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f"'answer' should be text, got {kind_of(given)}; put it in quotes")
+    if not given.strip():
+        raise ValueError("'answer' is empty; write it, or leave the key out")
+    return given.strip()
+
+
+def _texts(given: Any) -> list[str]:
+    """A text, or a list of at least one; white space at their ends counts."""
+    texts = given if isinstance(given, list) else [given]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        wrong = next((kind_of(text) for text in texts if not isinstance(text, str)), "an empty list")
+        raise ValueError(f"'answer' should be text or a list of texts, got {wrong}; put each in quotes")
+    if not all(text.strip() for text in texts):
+        raise ValueError("'answer' is empty; write it, or leave the key out")
+    return texts
+
+
+def _forms(text: str) -> list[str]:
+    """A text, and without each Markdown that encloses all of it. Underscores stay: __init__ is a word of its own."""
+    forms = [text]
+    for mark in ("**", "*", "`"):
+        inner = forms[-1].removeprefix(mark).removesuffix(mark)
+        if len(inner) == len(forms[-1]) - 2 * len(mark) and inner.strip() and mark not in inner:
+            forms.append(inner.strip())
+    return forms
+
+
+def _fold(text: str, ignore_case: bool) -> str:
+    return text.casefold() if ignore_case else text
+
+
+@cache
+def _alternatives(choices: Sequence[str], ignore_case: bool) -> tuple[re.Pattern[str], list[str]]:
+    """A pattern with a group for each choice, and the choices in the groups' order: the longest is tried first."""
+    ordered = sorted(choices, key=len, reverse=True)
+    either = "|".join(f"({re.escape(choice)})" for choice in ordered)
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE if ignore_case else 0), ordered
+
+
+@cache
+def _compiled(pattern: str, ignore_case: bool) -> Any:
+    import regex  # type: ignore[import-untyped]  # the syntax of `re`, and a limit of time
+
+    return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
