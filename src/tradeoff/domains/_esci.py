@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tradeoff.domains import Split
-from tradeoff.domains._draw import draw
 from tradeoff.domains._scorers import Choice
+from tradeoff.draws import draw
 from tradeoff.errors import one_line
 
 # A study is read by every job, so this module must import without pandas and pyarrow.

@@ -32,7 +32,6 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import Field
 
 from tradeoff.domains import Domain, Example, Message, Metric, Outcome, Split
-from tradeoff.domains._draw import draw
 from tradeoff.domains._scorers import (
     CLASS_METRICS,
     Choice,
@@ -43,6 +42,7 @@ from tradeoff.domains._scorers import (
     Scorer,
     kind_of,
 )
+from tradeoff.draws import draw
 from tradeoff.errors import one_line
 from tradeoff.section import fail, nearest
 

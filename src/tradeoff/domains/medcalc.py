@@ -33,8 +33,8 @@ from pydantic import Field
 
 from tradeoff.domains import Domain, Example, Metric, Outcome, Size, Split
 from tradeoff.domains import _medcalc_official as official
-from tradeoff.domains._draw import draw
 from tradeoff.domains._medcalc_official import Kind, Value
+from tradeoff.draws import draw
 from tradeoff.errors import one_line
 from tradeoff.sources import read_rows
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tradeoff.domains import Domain, Example, Metric, Outcome, Size, Split
-from tradeoff.domains._draw import draw
+from tradeoff.draws import draw
 from tradeoff.numbers import lenient_answer
 from tradeoff.sources import read_rows
 

@@ -51,7 +51,10 @@ def run_task(
     except ValueError as error:
         raise UserError(f"general.{known.name}: {error}") from None
     loaded.set_config("num_fewshot", known.num_fewshot or 0)
-    loaded.set_config("generation_kwargs", {"max_gen_toks": known.max_new_tokens}, update=True)
+    options = {"max_gen_toks": known.max_new_tokens}
+    if not task.chat and (until := loaded.config.metadata.get("until_without_chat")):
+        options["until"] = until
+    loaded.set_config("generation_kwargs", options, update=True)
     progress = Progress(label, len(loaded.eval_docs))
     lm = GreedyLM(model, tokenizer, size, progress.advance)
     results = simple_evaluate(

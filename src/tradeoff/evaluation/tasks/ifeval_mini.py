@@ -11,17 +11,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from unittest import mock
 
 import datasets
 
-# lm-eval downloads NLTK's punkt_tab when its checkers are imported, unless `nltk.data.find` returns: here it does. No
-# constraint below uses punkt_tab. Nothing else may import lm_eval.tasks.ifeval first.
-with mock.patch("nltk.data.find"):
-    from lm_eval.tasks.ifeval import instructions, utils
+from tradeoff.evaluation.ifeval_checks import pooled_mean, process_results
 
-# The two checkers of case also ask langdetect whether the text is English, which draws random numbers.
-instructions.langdetect.DetectorFactory.seed = 0
+__all__ = ["items", "pooled_mean", "process_results"]
 
 MOST_ITEMS = 2000
 
@@ -170,17 +165,6 @@ def items(count: int = 64, seed: int = 0, **_: Any) -> dict[str, datasets.Datase
             },
         )
     return {"test": datasets.Dataset.from_list(list(rows.values()))}
-
-
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lm-eval's IFEval verdicts on one response; `invalid` is 1 for an empty one."""
-    return {**utils.process_results(doc, results), "invalid": float(not results[0].strip())}
-
-
-def pooled_mean(verdicts: list[list[bool]]) -> float:
-    """Share of instructions followed, over the instructions of all prompts."""
-    pooled = [verdict for prompt in verdicts for verdict in prompt]
-    return sum(pooled) / len(pooled)
 
 
 def _draws(rng: random.Random) -> Iterator[tuple[str, list[tuple[Constraint, dict[str, Any]]]]]:

