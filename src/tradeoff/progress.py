@@ -14,9 +14,9 @@ class Progress:
         self.label, self.total, self.done = label, total, 0
         self._next = time.monotonic() + INTERVAL_S
 
-    def advance(self, by: int = 1, note: str = "") -> None:
-        """Counts `by` more as done."""
-        self.done += by
+    def advance(self, by: int = 1, note: str = "", to: int | None = None) -> None:
+        """Counts `by` more as done, or `to` in all."""
+        self.done = self.done + by if to is None else to
         now = time.monotonic()
         if now >= self._next or self.done == self.total:
             self._next = now + INTERVAL_S

@@ -21,11 +21,12 @@ rule train:
         spec=run_spec,
         code=lambda wildcards: code_digest(["tradeoff.training.train", recipe_module(wildcards.method)]),
         tokens=lambda wildcards, input: parquet(input.tokens),
+        checkpoints=f"{ROOT}/checkpoints",
         base_nll=lambda wildcards, input: f"--base-nll {parquet(input.base_nll)}" if input.base_nll else "",
     shell:
         "python -m tradeoff.training.train --spec {params.spec:q} --code {params.code} "
         "--base $(dirname {input.base}) --data {input.data} --tokens {params.tokens} {params.base_nll} "
-        "--output $(dirname {output.card}) 2>&1 | tee {log}"
+        "--output $(dirname {output.card}) --checkpoints {params.checkpoints} 2>&1 | tee {log}"
 
 
 rule derive:

@@ -7,19 +7,22 @@ import resource
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
-from tradeoff.errors import UserError
+from tradeoff.errors import Interrupted, UserError
 from tradeoff.methods import Method, Tokens
 from tradeoff.models import Delta, device
 from tradeoff.training import batches
 from tradeoff.training.batches import Batch
+from tradeoff.training.checkpoints import Checkpoints, Moment, random_state, restore, set_random_state, state_of
+from tradeoff.training.flops import Work
 from tradeoff.training.losses import TokenLosses, normalised
 from tradeoff.training.settings import Training
 from tradeoff.training.tokens import Sequence
@@ -73,6 +76,7 @@ def train(
     base: dict[str, Tensor],
     base_nll_E: Tensor | None = None,
     report: Callable[[Step], None] = lambda step: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """Fine-tunes a model in place.
 
@@ -87,9 +91,11 @@ def train(
         base: The base's parameters by name, float32.
         base_nll_E: Mean nll of each sequence under the base, for a method that needs it.
         report: Called after each step.
+        checkpoints: From which it goes on, and where it leaves some; without, a stopped training is lost.
 
     Raises:
         UserError: the loss or its gradient is not finite; names step and examples.
+        Interrupted: it was asked to stop, and left a checkpoint.
     """
     started = time.perf_counter()
     set_seed(seed)
@@ -97,9 +103,11 @@ def train(
         mixed_precision="no" if settings.precision == "float32" else "bf16",
         cpu=device().type == "cpu",  # without it, processes on a machine without GPU train the same run side by side
     )
+    work = Work.of(model)
     model = method.prepare(model)
     losses = TokenLosses(model).train()
-    trained = [p for p in losses.parameters() if p.requires_grad]
+    named = [(name, p) for name, p in losses.named_parameters() if p.requires_grad]
+    trained = [parameter for _, parameter in named]
     peak = learning_rate * method.learning_rate_factor
     optimizer = torch.optim.AdamW(
         trained, lr=peak, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=True
@@ -112,8 +120,12 @@ def train(
     total = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
     history: list[Step] = []
     previous: Tokens | None = None
+    if checkpoints is not None and (moment := checkpoints.latest()) is not None:
+        history, previous = _resume(moment, named, optimizer, accelerator)
+        started -= moment.seconds
 
-    for number, chosen in enumerate(batches.steps(len(sequences), settings.batch_size, settings.epochs, seed)):
+    order = enumerate(batches.steps(len(sequences), settings.batch_size, settings.epochs, seed))
+    for number, chosen in islice(order, len(history), None):
         # ------------------------------------------------------------------------------------------- one optimizer step
         mine = batches.share(chosen, accelerator.process_index, accelerator.num_processes) or chosen[:1]
         parts = batches.micro_batches(mine, sequences, settings.batch_tokens)
@@ -151,16 +163,63 @@ def train(
         )
         history.append(step)
         report(step)
+        if checkpoints is not None and number + 1 < total and _agreed(checkpoints.due(), accelerator):
+            seconds = time.perf_counter() - started
+            _save(
+                checkpoints, history, previous if method.scope == "previous_step" else None, seconds, named, optimizer
+            )
 
     assert history, "no training examples"
     cost = {
         "seconds": time.perf_counter() - started,
+        "flops": settings.epochs * sum(work.training(s, method.frozen_base) for s in sequences),
         "peak_memory_bytes": _peak_memory(accelerator.device),
         "device": accelerator.device.type,
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
     }
     return Result(method.finish(Delta.between(model, base)), history, cost)
+
+
+def _agreed(due: bool, accelerator: Accelerator) -> bool:
+    """Whether any process wants a checkpoint, in which all take part."""
+    wanted = torch.tensor(float(due), device=accelerator.device)
+    return bool(accelerator.reduce(wanted).item())
+
+
+def _save(
+    checkpoints: Checkpoints,
+    history: list[Step],
+    previous: Tokens | None,
+    seconds: float,
+    named: list[tuple[str, nn.Parameter]],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """The first process writes; every process has random numbers of its own."""
+    states = gather_object([random_state()])
+    tensors = {f"{name}.{process}": state for process, found in enumerate(states) for name, state in found.items()}
+    if previous is not None:
+        tensors |= {"previous.nll_T": previous.nll_T.cpu(), "previous.sequence_T": previous.sequence_T.cpu()}
+    if PartialState().is_main_process:
+        moment = Moment(len(history), [asdict(step) for step in history], seconds, tensors | state_of(named, optimizer))
+        checkpoints.save(moment)
+    elif checkpoints.stopping:
+        raise Interrupted(f"stopped after step {len(history)}")
+
+
+def _resume(
+    moment: Moment, named: list[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer, accelerator: Accelerator
+) -> tuple[list[Step], Tokens | None]:
+    """Puts everything back; returns the steps done, and the last one's tokens for a method that looks at them."""
+    restore(moment.tensors, named, optimizer)
+    of_process = f".{accelerator.process_index}"
+    names = [name for name in moment.tensors if name.startswith("random.") and name.endswith(of_process)]
+    set_random_state({name.removesuffix(of_process): moment.tensors[name] for name in names})
+    previous = None
+    if "previous.nll_T" in moment.tensors:
+        nll_T, sequence_T = moment.tensors["previous.nll_T"], moment.tensors["previous.sequence_T"]
+        previous = Tokens(nll_T.to(accelerator.device), sequence_T.to(accelerator.device))
+    return [Step(**step) for step in moment.history], previous
 
 
 def schedule(settings: Training, step: int, total: int) -> float:

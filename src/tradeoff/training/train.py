@@ -10,14 +10,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from accelerate import PartialState
 
 from tradeoff import methods
 from tradeoff.errors import command
 from tradeoff.models import CARD, DELTA, Delta, load_base, load_parameters, load_tokenizer, set_threads
 from tradeoff.progress import Progress
-from tradeoff.provenance import read_json, run_id, sha256_file, write_json, write_whole
+from tradeoff.provenance import digest, read_json, run_id, sha256_file, write_json, write_whole
 from tradeoff.training import batches, tokens
 from tradeoff.training.base_nll import read_means
+from tradeoff.training.checkpoints import Checkpoints
 from tradeoff.training.loop import train
 from tradeoff.training.settings import Training
 
@@ -36,28 +38,54 @@ STEPS_SCHEMA = pa.schema(
 
 
 def train_run(
-    spec: dict[str, Any], code: str, base: Path, data_card: Path, encoded: Path, base_nll: Path | None, output: Path
+    spec: dict[str, Any],
+    code: str,
+    base: Path,
+    data_card: Path,
+    encoded: Path,
+    base_nll: Path | None,
+    output: Path,
+    checkpoints: Path,
+    every_seconds: float = 300.0,
 ) -> None:
-    """Trains what a run spec (`Study.run_spec`) describes; the card is written last."""
+    """Trains what a run spec (`Study.run_spec`) describes; the card is written last.
+
+    Args:
+        spec: Of the run.
+        code: Digest of the code.
+        base: Folder of the base model.
+        data_card: Of the training examples.
+        encoded: The examples as tokens.
+        base_nll: The base's losses on them, for a method that needs them.
+        output: Folder of the run.
+        checkpoints: Folder of all runs' checkpoints.
+        every_seconds: How often one is written.
+    """
     base_sha256, data_sha256 = read_json(base / CARD)["sha256"], read_json(data_card)["sha256"]
     method = methods.build(spec["method"])
     sequences = tokens.read(encoded)
     parameters = load_parameters(base)
     settings = Training.model_validate(spec["training"], strict=False)  # infinity is "inf"
     steps = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
+    decides = [spec, code, base_sha256, data_sha256, sha256_file(encoded), sha256_file(base_nll) if base_nll else None]
+    kept = Checkpoints(checkpoints / digest(decides), every_seconds)
     progress = Progress(f"train {' '.join(output.parts[-3:])}", steps)
-    result = train(
-        load_base(base),
-        sequences,
-        method,
-        settings,
-        float(spec["learning_rate"]),
-        spec["seed"],
-        load_tokenizer(base).pad_token_id,
-        parameters,
-        read_means(base_nll) if base_nll else None,
-        lambda step: progress.advance(note=f"nll {step.nll:.3f}"),
-    )
+    with kept.watching():
+        result = train(
+            load_base(base),
+            sequences,
+            method,
+            settings,
+            float(spec["learning_rate"]),
+            spec["seed"],
+            load_tokenizer(base).pad_token_id,
+            parameters,
+            read_means(base_nll) if base_nll else None,
+            lambda step: progress.advance(to=step.step + 1, note=f"nll {step.nll:.3f}"),
+            kept,
+        )
+    if not PartialState().is_main_process:
+        return
     result.delta.save(output / DELTA)
     rows = pa.Table.from_pylist([asdict(step) for step in result.steps], schema=STEPS_SCHEMA)
     write_whole(output / "steps.parquet", lambda aside: pq.write_table(rows, aside))
@@ -83,6 +111,7 @@ def train_run(
             "cost": result.cost,
         },
     )
+    kept.clear()
 
 
 def main() -> None:
@@ -95,9 +124,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--base-nll", type=Path)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder of all runs' checkpoints")
+    parser.add_argument("--checkpoint-seconds", type=float, default=300.0)
     a = parser.parse_args()
     set_threads()
-    train_run(a.spec, a.code, a.base, a.data, a.tokens, a.base_nll, a.output)
+    train_run(a.spec, a.code, a.base, a.data, a.tokens, a.base_nll, a.output, a.checkpoints, a.checkpoint_seconds)
 
 
 if __name__ == "__main__":
