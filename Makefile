@@ -1,6 +1,7 @@
 # make study    run a study (STUDY=config/quickstart.yaml CORES=all; DATA=folder in place of its data_root)
 # make preview  look at a study's training examples as tokens
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100), and what would run now
+# make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
 # Both build .venv from envs/lock.txt when it is missing or older.
 
@@ -17,7 +18,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources mem_mb=$(MEMORY) --co
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study preview plan test check unlock clean
+.PHONY: study preview plan bench test check unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -29,6 +30,10 @@ preview: .venv/done
 plan: .venv/done
 	@$(BIN)/python -m tradeoff.plan $(STUDY) $(ROOT) --gpu $(GPU)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --dry-run --quiet rules | sed -n '/^Job stats/,/^total/p'
+
+bench: .venv/done
+	@for name in training against_trl evaluation; do \
+		PYTHONPATH=src:benchmarks $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 test: check
 	$(BIN)/python -m pytest

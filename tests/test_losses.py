@@ -115,6 +115,92 @@ def test_no_token_of_a_document_reaches_another_s_loss(changed, tiny_model):
         assert not torch.equal(edited_T[~others_T], nll_T[~others_T])
 
 
+# Packing
+
+
+def packed(numbers, data):
+    return batches.collate(numbers, data, tiny.END_ID, packed=True)
+
+
+def test_packed_targets_are_all_tokens_but_each_document_s_first():
+    batch = packed([0, 1], [Sequence("a", (1, 2, 3), 0), Sequence("b", (4, 5), 0)])
+    assert batch.ids_BL.tolist() == [[1, 2, 3, 4, 5]]
+    assert batch.position_BL.tolist() == [[0, 1, 2, 0, 1]]
+    assert batch.supervised_BL.tolist() == [[False, True, True, False, True]]
+    assert batch.sequence_T.tolist() == [0, 0, 1]
+    assert batch.attention_BL is None
+
+
+@torch.no_grad()
+def test_a_packed_document_s_losses_are_those_of_the_document_alone(tiny_model):
+    losses, data = TokenLosses(tiny_model), tiny.sequences(6)
+    batch = packed(list(range(6)), data)
+    nll_T = losses(batch)
+    for number in range(6):
+        alone_T = losses(batches.collate([number], data, tiny.END_ID))
+        torch.testing.assert_close(nll_T[batch.sequence_T == number], alone_T, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_no_token_of_a_packed_document_reaches_another_s_loss(tiny_model):
+    losses, data = TokenLosses(tiny_model), [Sequence("a", (1, 2, 3), 0), Sequence("b", (4, 5), 0)]
+    before_T = losses(packed([0, 1], data))
+    for place in range(3):
+        ids = [1, 2, 3]
+        ids[place] = 9
+        edited_T = losses(packed([0, 1], [Sequence("a", tuple(ids), 0), data[1]]))
+        assert torch.equal(edited_T[2:], before_T[2:])
+        assert not torch.equal(edited_T[:2], before_T[:2])
+
+
+def test_packing_trains_what_padding_trains(gradients):
+    settings = {"rate": 1e-12, "batch_tokens": 50}
+    padded, in_one_row = (tiny.fit({"recipe": "talr"}, packing=packing, **settings) for packing in (False, True))
+    for one, other in zip(padded.steps, in_one_row.steps, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+    for step in range(3):
+        assert relative(gradients[step], gradients[step + 3]) < 1e-5
+
+
+def test_a_packed_micro_batch_stays_under_its_budget():
+    data = tiny.sequences(40)
+    for budget in (30, 100):
+        parts = batches.micro_batches(list(range(40)), data, budget, packed=True)
+        assert sorted(n for part in parts for n in part) == list(range(40))
+        assert all(sum(len(data[n].ids) for n in part) <= budget for part in parts)
+        assert len(parts) <= len(batches.micro_batches(list(range(40)), data, budget))
+
+
+def test_packing_is_refused_where_documents_see_each_other(monkeypatch):
+    forward = TokenLosses.forward
+    monkeypatch.setattr(
+        TokenLosses, "forward", lambda self, batch: forward(self, replace(batch, position_BL=torch.arange(12)[None]))
+    )
+    with pytest.raises(
+        UserError, match=r"training\.packing: this model's attention lets sequences .* leave packing out"
+    ):
+        tiny.fit({"recipe": "sft"}, packing=True)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_run_twice_gives_the_same_bits(precision):
+    one, other = (tiny.fit({"recipe": "talr"}, precision=precision, batch_tokens=40) for _ in range(2))
+    assert one.steps == other.steps
+    assert all(torch.equal(a, b) for a, b in zip(tensors(one.delta), tensors(other.delta), strict=True))
+
+
+def test_gradient_checkpointing_gives_the_same_bits():
+    for recipe in ({"recipe": "sft"}, {"recipe": "lora", "rank": 2, "alpha": 4}):
+        kept, computed_again = (tiny.fit(recipe, gradient_checkpointing=on) for on in (False, True))
+        assert [s.loss for s in kept.steps] == [s.loss for s in computed_again.steps]
+        for one, other in zip(tensors(kept.delta), tensors(computed_again.delta), strict=True):
+            assert torch.equal(one, other)
+
+
+def tensors(delta):
+    return [*delta.dense.values(), *(t for f in delta.factors.values() for t in (f.A, f.B))]
+
+
 # The normaliser
 
 

@@ -334,6 +334,8 @@ def spec(folder, method, changes=None):
 
 
 OTHER_TRAINING = {
+    "packing": True,
+    "gradient_checkpointing": True,
     "epochs": 2,
     "batch_size": 4,
     "batch_tokens": 1024,

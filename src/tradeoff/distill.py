@@ -16,11 +16,11 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tradeoff import data, domains
+from tradeoff import data, domains, machine
 from tradeoff.domains import Domain, Example
 from tradeoff.errors import UserError, command
 from tradeoff.evaluation.lm import respond, sampled
-from tradeoff.models import CARD, DTYPES, device, load_base, load_tokenizer, set_threads
+from tradeoff.models import CARD, DTYPES, device, load_base, load_tokenizer
 from tradeoff.progress import Progress
 from tradeoff.provenance import read_json
 from tradeoff.training.tokens import end_ids, prompt_ids, prompt_text
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--settings", type=json.loads, required=True, help="JSON of Study.evaluation_spec")
     a = parser.parse_args()
-    set_threads()
+    machine.take()
     model = load_base(a.teacher).to(device(), DTYPES[a.settings["precision"]])
     questions = data.read(a.questions)
     domain = domains.build(a.spec["domain"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,12 +38,6 @@ def device() -> torch.device:
 def autocast(precision: str, device_type: str) -> torch.autocast:
     """Autocast to a precision; float32 is none."""
     return torch.autocast(device_type, DTYPES[precision], enabled=precision != "float32")
-
-
-def set_threads() -> None:
-    """Takes the number of threads from the rule, since sums differ in their last bits with it."""
-    if threads := os.environ.get("OMP_NUM_THREADS"):
-        torch.set_num_threads(int(threads))
 
 
 # --- base models ----------------------------------------------------------------------------------------------------

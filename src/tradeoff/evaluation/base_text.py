@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tradeoff import machine
 from tradeoff.errors import command
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, general
 from tradeoff.evaluation.lm import sampled
 from tradeoff.evaluation.samples import Sample
-from tradeoff.models import DTYPES, device, load_base, load_tokenizer, set_threads
+from tradeoff.models import DTYPES, device, load_base, load_tokenizer
 from tradeoff.provenance import write_whole
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.tokens import Sequence, end_ids, prompt_ids, prompt_text
@@ -150,7 +151,7 @@ def main() -> None:
     parser.add_argument("--precision", required=True)
     parser.add_argument("--seed", type=int, required=True)
     a = parser.parse_args()
-    set_threads()
+    machine.take()
     model = load_base(a.base).to(device(), DTYPES[a.precision])
     write(a.output, sample(model, load_tokenizer(a.base), a.items, a.precision, a.seed))
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tradeoff import data, domains
+from tradeoff import data, domains, machine
 from tradeoff.domains import Example
 from tradeoff.errors import command
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, base_text, from_json
@@ -26,7 +26,7 @@ from tradeoff.evaluation.lm import respond
 from tradeoff.evaluation.samples import SCHEMA, Prompting, Sample, table
 from tradeoff.evaluation.task import Task, run_task
 from tradeoff.evaluation.weights import item_weights
-from tradeoff.models import CARD, DTYPES, device, load_result, load_tokenizer, set_threads
+from tradeoff.models import CARD, DTYPES, device, load_result, load_tokenizer
 from tradeoff.progress import Progress
 from tradeoff.provenance import digest, read_json, sha256_file, write_whole
 from tradeoff.sources import fetched
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--label", required=True)
     parser.add_argument("--output", type=Path, required=True)
     a = parser.parse_args()
-    set_threads()
+    machine.take()
     rows = Evaluator(a.base, a.run, a.settings, a.benchmarks, a.root, a.label).evaluate()
     write_whole(a.output, lambda aside: pq.write_table(rows, aside))
 

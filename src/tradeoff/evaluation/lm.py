@@ -10,7 +10,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, DynamicLayer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff.errors import UserError
 from tradeoff.training.tokens import end_ids, left_padded, prompt_ids, prompt_text
@@ -139,7 +139,7 @@ def greedy(
 
     Rows that have ended leave the batch once half of them have, so that no time goes into padding.
     """
-    cache = DynamicCache(config=model.config)
+    cache = _cache(model)
     shared = _shared([prompt[:-1] for prompt in prompts])  # a template's opening, read once
     if shared:
         model(input_ids=torch.tensor([shared], device=model.device), cache=cache, use_cache=True, logits_to_keep=1)
@@ -178,6 +178,56 @@ def greedy(
         attention_BL = torch.cat([attention_BL, attention_BL.new_ones(len(rows), 1)], dim=1)
         position_BL = position_BL[:, -1:] + 1
     return written
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values with room for more behind them, so that a new token is written and the others are not copied."""
+
+    keys: Tensor
+    values: Tensor
+    _rooms: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """See `DynamicLayer.update`: appends, and returns everything."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        length = self.get_seq_length()
+        end = length + key_states.shape[-2]
+        if self._rooms is None or self._rooms[0].shape[-2] < end or len(self._rooms[0]) != len(key_states):
+            self._rooms = (_roomy(self.keys, key_states, end), _roomy(self.values, value_states, end))
+        for room, states in zip(self._rooms, (key_states, value_states), strict=True):
+            room[..., length:end, :] = states
+        self.keys, self.values = (room[..., :end, :] for room in self._rooms)
+        return self.keys, self.values
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """See `DynamicLayer.batch_repeat_interleave`."""
+        super().batch_repeat_interleave(repeats)
+        self._rooms = None
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """See `DynamicLayer.batch_select_indices`."""
+        super().batch_select_indices(indices)
+        self._rooms = None
+
+
+ROOM = 64  # tokens ahead
+
+
+def _roomy(held: Tensor, new: Tensor, end: int) -> Tensor:
+    """What is held, with room up to `end` tokens and some more; [batch, heads, tokens, width]."""
+    batch, heads, _, width = new.shape
+    room = new.new_empty(batch, heads, end + ROOM, width)
+    if held.numel():
+        room[..., : held.shape[-2], :] = held
+    return room
+
+
+def _cache(model: PreTrainedModel) -> DynamicCache:
+    """A cache whose plain layers have room; others, such as those of sliding windows, are as they are."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
 
 
 def _shared(prompts: list[list[int]]) -> list[int]:

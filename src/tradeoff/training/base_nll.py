@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from tradeoff import machine
 from tradeoff.errors import command
-from tradeoff.models import autocast, device, load_base, load_tokenizer, set_threads
+from tradeoff.models import autocast, device, load_base, load_tokenizer
 from tradeoff.progress import Progress
 from tradeoff.provenance import sha256_file, write_json, write_whole
 from tradeoff.training import batches, tokens
@@ -62,7 +63,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, required=True)
     parser.add_argument("--precision", required=True)
     arguments = parser.parse_args()
-    set_threads()
+    machine.take()
     sequences = tokens.read(arguments.tokens)
     pad_id = load_tokenizer(arguments.base).pad_token_id
     nll = token_losses(

@@ -1,4 +1,4 @@
-"""Which examples form an optimizer step, and how a step is split into padded micro-batches.
+"""Which examples form an optimizer step, and how a step is split into micro-batches, padded or packed.
 
 The seed alone decides the steps. Within a step, sequences are sorted by length and cut into micro-batches under a token
 budget; how that falls changes memory and time, never the loss.
@@ -19,27 +19,50 @@ from tradeoff.training.tokens import Sequence
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded sequences. Masks come from lengths, never from a token's identity, so that padding may equal end-of-text.
+    """Sequences in rows. Masks come from lengths, never from a token's identity, so that padding may equal end-of-text.
 
     Attributes:
-        ids_BL: Token ids, padded on the right.
-        attention_BL: 1 for a sequence's own tokens.
+        ids_BL: Token ids, padded on the right; packed, all sequences in one row.
+        attention_BL: 1 for a sequence's own tokens; None for a packed row, where a mask would let sequences see each
+            other.
         supervised_BL: True at the tokens that are targets.
         sequence_T: For each target, the number of its sequence in the training set.
+        position_BL: Of a packed row, where each sequence begins at 0; None for padded rows.
     """
 
     ids_BL: Tensor
-    attention_BL: Tensor
+    attention_BL: Tensor | None
     supervised_BL: Tensor
     sequence_T: Tensor
+    position_BL: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return replace(self, **{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return replace(self, **{n: t.to(device) for n, t in vars(self).items() if t is not None})
 
 
-def collate(numbers: list[int], sequences: list[Sequence], pad_id: int) -> Batch:
-    """Pads the sequences of these numbers."""
+def collate(numbers: list[int], sequences: list[Sequence], pad_id: int, packed: bool = False) -> Batch:
+    """The sequences of these numbers, each in a row of its own or all in one."""
+    return _packed(numbers, sequences) if packed else _padded(numbers, sequences, pad_id)
+
+
+def _packed(numbers: list[int], sequences: list[Sequence]) -> Batch:
+    chosen = [sequences[n] for n in numbers]
+    ids_L = torch.tensor([token for s in chosen for token in s.ids])
+    position_L = torch.cat([torch.arange(len(s.ids)) for s in chosen])
+    # The first token of a sequence is no target: what is before it is another sequence.
+    begin_L = torch.tensor([max(s.prompt_length, 1) for s in chosen]).repeat_interleave(
+        torch.tensor([len(s.ids) for s in chosen])
+    )
+    supervised_L = position_L >= begin_L
+    return Batch(ids_L[None], None, supervised_L[None], _sequence_of_targets(numbers, sequences), position_L[None])
+
+
+def _sequence_of_targets(numbers: list[int], sequences: list[Sequence]) -> Tensor:
+    return torch.tensor(numbers).repeat_interleave(torch.tensor([sequences[n].targets for n in numbers]))
+
+
+def _padded(numbers: list[int], sequences: list[Sequence], pad_id: int) -> Batch:
     chosen = [sequences[n] for n in numbers]
     longest = max(len(s.ids) for s in chosen)
     ids_BL = torch.full((len(chosen), longest), pad_id)
@@ -50,8 +73,7 @@ def collate(numbers: list[int], sequences: list[Sequence], pad_id: int) -> Batch
         ids_BL[row, :length] = torch.tensor(sequence.ids)
         attention_BL[row, :length] = 1
         supervised_BL[row, max(sequence.prompt_length, 1) : length] = True
-    sequence_T = torch.tensor(numbers).repeat_interleave(torch.tensor([s.targets for s in chosen]))
-    return Batch(ids_BL, attention_BL, supervised_BL, sequence_T)
+    return Batch(ids_BL, attention_BL, supervised_BL, _sequence_of_targets(numbers, sequences))
 
 
 def steps(count: int, batch_size: int, epochs: int, seed: int) -> Iterator[list[int]]:
@@ -68,14 +90,23 @@ def number_of_steps(count: int, batch_size: int, epochs: int) -> int:
     return epochs * math.ceil(count / batch_size)
 
 
-def micro_batches(numbers: list[int], sequences: list[Sequence], token_budget: int) -> list[list[int]]:
-    """Splits a step, longest first, so that no micro-batch pads to over the budget (a longer sequence goes alone)."""
+def micro_batches(
+    numbers: list[int], sequences: list[Sequence], token_budget: int, packed: bool = False
+) -> list[list[int]]:
+    """Splits a step, longest first, so that no micro-batch has more tokens than the budget, padding included.
+
+    A sequence that is longer than the budget goes alone.
+    """
     parts: list[list[int]] = []
+    tokens = 0
     for number in sorted(numbers, key=lambda n: (-len(sequences[n].ids), n)):
-        if parts and len(sequences[parts[-1][0]].ids) * (len(parts[-1]) + 1) <= token_budget:
+        length = len(sequences[number].ids)
+        tokens = tokens + length if packed else len(sequences[parts[-1][0]].ids) * (len(parts[-1]) + 1) if parts else 0
+        if parts and tokens <= token_budget:
             parts[-1].append(number)
         else:
             parts.append([number])
+            tokens = length
     return parts
 
 

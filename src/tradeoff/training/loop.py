@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tradeoff.errors import Interrupted, UserError
 from tradeoff.methods import Method, Tokens
 from tradeoff.models import Delta, device
-from tradeoff.training import batches
+from tradeoff.training import batches, packing
 from tradeoff.training.batches import Batch
 from tradeoff.training.checkpoints import Checkpoints, Moment, random_state, restore, set_random_state, state_of
 from tradeoff.training.flops import Work
@@ -105,6 +105,8 @@ def train(
     )
     work = Work.of(model)
     model = method.prepare(model)
+    if settings.gradient_checkpointing:
+        _of_transformers(model).gradient_checkpointing_enable({"use_reentrant": False})
     losses = TokenLosses(model).train()
     named = [(name, p) for name, p in losses.named_parameters() if p.requires_grad]
     trained = [parameter for _, parameter in named]
@@ -113,6 +115,8 @@ def train(
         trained, lr=peak, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=True
     )
     losses, optimizer = accelerator.prepare(losses, optimizer)
+    if settings.packing:
+        packing.check(losses, len(_of_transformers(model).get_input_embeddings().weight), accelerator.device)
     held = (
         {name: tensor.to(accelerator.device) for name, tensor in base.items()} if "base_weights" in method.needs else {}
     )
@@ -128,8 +132,8 @@ def train(
     for number, chosen in islice(order, len(history), None):
         # ------------------------------------------------------------------------------------------- one optimizer step
         mine = batches.share(chosen, accelerator.process_index, accelerator.num_processes) or chosen[:1]
-        parts = batches.micro_batches(mine, sequences, settings.batch_tokens)
-        micro = [batches.collate(part, sequences, pad_id).to(accelerator.device) for part in parts]
+        parts = batches.micro_batches(mine, sequences, settings.batch_tokens, settings.packing)
+        micro = [batches.collate(part, sequences, pad_id, settings.packing).to(accelerator.device) for part in parts]
         idle = accelerator.process_index >= len(chosen)  # more processes than examples: take part, count for nothing
         targets = sum(sequences[n].targets for n in chosen)
         reference = _reference(method, losses, micro, idle, previous, accelerator)
@@ -179,6 +183,11 @@ def train(
         "processes": accelerator.num_processes,
     }
     return Result(method.finish(Delta.between(model, base)), history, cost)
+
+
+def _of_transformers(model: nn.Module) -> Any:
+    """The model, with the methods that models of transformers and peft have and `nn.Module` does not declare."""
+    return model
 
 
 def _agreed(due: bool, accelerator: Accelerator) -> bool:

@@ -35,7 +35,10 @@ class TokenLosses(nn.Module):
         if hasattr(model, "get_base_model"):
             model = model.get_base_model()
         hidden_BLD = model.get_decoder()(
-            input_ids=batch.ids_BL, attention_mask=batch.attention_BL, use_cache=False
+            input_ids=batch.ids_BL,
+            attention_mask=batch.attention_BL,
+            position_ids=batch.position_BL,
+            use_cache=False,
         ).last_hidden_state
         # Position l predicts token l + 1: the states one to the left of each target.
         hidden_TD = hidden_BLD[:, :-1][batch.supervised_BL[:, 1:]]

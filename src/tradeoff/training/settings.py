@@ -22,4 +22,6 @@ class Training(Section):
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps that warm up linearly")] = 0.1
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="AdamW's, towards zero")] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0, description="clip the gradient's norm; .inf never")] = 1.0
+    packing: Annotated[bool, Field(description="sequences of a micro-batch in one row, without padding")] = False
+    gradient_checkpointing: Annotated[bool, Field(description="less memory for a second forward pass")] = False
     precision: Annotated[Precision, Field(description="of autocast; master weights are always float32")] = "float32"

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from accelerate import PartialState
 
-from tradeoff import methods
+from tradeoff import machine, methods
 from tradeoff.errors import command
-from tradeoff.models import CARD, DELTA, Delta, load_base, load_parameters, load_tokenizer, set_threads
+from tradeoff.models import CARD, DELTA, Delta, load_base, load_parameters, load_tokenizer
 from tradeoff.progress import Progress
 from tradeoff.provenance import digest, read_json, run_id, sha256_file, write_json, write_whole
 from tradeoff.training import batches, tokens
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder of all runs' checkpoints")
     parser.add_argument("--checkpoint-seconds", type=float, default=300.0)
     a = parser.parse_args()
-    set_threads()
+    machine.take()
     train_run(a.spec, a.code, a.base, a.data, a.tokens, a.base_nll, a.output, a.checkpoints, a.checkpoint_seconds)
 
 

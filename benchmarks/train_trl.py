@@ -1,0 +1,81 @@
+"""One training by TRL's SFTTrainer, measured: EXAMPLES BATCH. Prints JSON.
+
+The fastest configuration that is correct on a CPU: float32 where the processor has no bfloat16 instructions, fused
+AdamW, no recomputation, steps of examples of like length, its own chunked loss; packing and padding-free batches need
+an attention that a CPU does not have.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import common
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+
+class Clock(TrainerCallback):
+    def on_train_begin(self, *_, **__):
+        self.started = time.perf_counter()
+
+    def on_step_end(self, *_, **__):
+        self.ended = time.perf_counter()
+
+
+def main() -> None:
+    file, batch = Path(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(common.THREADS)
+    tokenizer = AutoTokenizer.from_pretrained(common.MODEL)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    dataset = Dataset.from_list(
+        [{"prompt": r["messages"], "completion": [{"role": "assistant", "content": r["response"]}]} for r in rows]
+    )
+    clock = Clock()
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(common.MODEL, dtype=torch.float32),
+        processing_class=tokenizer,
+        train_dataset=dataset,
+        callbacks=[clock],
+        args=SFTConfig(
+            output_dir=str(common.OUTPUT / "trl"),
+            per_device_train_batch_size=batch,
+            num_train_epochs=1,
+            learning_rate=1e-5,
+            lr_scheduler_type="cosine",
+            optim="adamw_torch_fused",
+            bf16=bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+            use_cpu=True,
+            gradient_checkpointing=False,
+            train_sampling_strategy="group_by_length",
+            completion_only_loss=True,
+            max_length=2048,
+            dataloader_pin_memory=False,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        ),
+    )
+    lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
+    trainer.train()
+    seconds = clock.ended - clock.started
+    print(
+        json.dumps(
+            {
+                "tokens_per_s": sum(lengths) / seconds,
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "tokens": sum(lengths),
+                "bf16": trainer.args.bf16,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
