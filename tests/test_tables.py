@@ -390,3 +390,24 @@ def test_a_metric_under_filters_is_one_score_a_filter(tmp_path):
     found = scores(collect([asked], known)).set_index(["benchmark", "metric", "filter"]).loc["arithmetic_mini"]
     assert found["value"].to_dict() == {("exact_match", "strict"): 0.0, ("exact_match", "lenient"): 0.75}
     assert found["n_invalid"].to_dict() == {("exact_match", "strict"): 4, ("exact_match", "lenient"): 0}
+
+
+def test_a_metric_of_a_single_item_has_no_standard_error(tmp_path):
+    asked = entry(tmp_path)
+    rows = [
+        Sample(
+            **{
+                **vars(row),
+                "values": {**row.values, "accuracy_lab": 1.0},
+                "weights": {**row.weights, "accuracy_lab": 1.0},
+            }
+        )
+        if row.item == f"{DOMAIN}-0"
+        else row
+        for row in items(OUTCOMES)
+    ]
+    pq.write_table(table(rows, PROMPTING), asked.folder / "samples.parquet")
+    schemas.write(tmp_path / "scores.parquet", scores(collect([asked], BENCHMARKS)), schemas.SCORES)
+    found = schemas.read(tmp_path / "scores.parquet").set_index("metric").loc["accuracy_lab"]
+    assert (found["value"], found["n"]) == (1.0, 1)
+    assert pd.isna(found["stderr"])

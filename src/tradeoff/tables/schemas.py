@@ -47,7 +47,7 @@ SCORES = pa.schema(
         _required("metric", pa.string()),
         _required("filter", pa.string()),
         _required("value", pa.float64()),
-        _required("stderr", pa.float64()),
+        pa.field("stderr", pa.float64()),  # null for a single item, about whose spread nothing is known
         _required("n", pa.int32()),
         _required("n_truncated", pa.int32()),
         _required("n_invalid", pa.int32()),
