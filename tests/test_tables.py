@@ -23,10 +23,9 @@ from tradeoff.tables.scores import scores, weighted_mean
 from tradeoff.tables.tradeoff import Z95, pareto, tradeoff
 
 DOMAIN, GENERAL = "medcalc_mini", ["arithmetic_mini", "base_text"]
-BENCHMARKS = {DOMAIN: evaluation.of_domain(DOMAIN, kind(DOMAIN)())} | {
-    name: evaluation.general(name) for name in GENERAL
-}
-KNOWN = BENCHMARKS | {"ifeval_mini": evaluation.general("ifeval_mini")}
+KNOWN = {name: evaluation.of_domain(name, kind(name)()) for name in (DOMAIN, "shop_mini")}
+KNOWN |= {name: evaluation.general(name) for name in (*GENERAL, "ifeval_mini")}
+BENCHMARKS = {name: KNOWN[name] for name in (DOMAIN, *GENERAL)}
 SCORED = {DOMAIN: ["arithmetic_mini"]}
 PROMPTING = Prompting("none", None, 0, 48, "float32", 8)
 COST = {"tokens": 101, "seconds": 2.5, "peak_memory_bytes": 16}
