@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(workflow.basedir) / "src"
@@ -20,7 +21,7 @@ os.environ.update(
 from dataclasses import asdict
 
 from tradeoff import sources
-from tradeoff.evaluation import BASE_TEXT
+from tradeoff.evaluation import BASE_TEXT, general
 from tradeoff.provenance import canonical_json, code_digest
 from tradeoff.study import BASE, Run, load_for_snakemake
 
@@ -30,7 +31,7 @@ STUDY = load_for_snakemake(
     workflow.config_settings.config,
 )
 if STUDY.data_root:
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.update(HF_HUB_OFFLINE="1")
 ROOT = f"results/{STUDY.study}"
 DATA = sources.registry()
 TAUGHT = [name for name, domain in STUDY.domains.items() if domain.taught_by]
@@ -101,6 +102,7 @@ def base_texts(wildcards):
     return "<study>/models/{model}/base_text.parquet" if BASE_TEXT in STUDY.general else []
 
 
+@cache
 def evaluated(domain=None):
     """What decides each benchmark of a model tuned on a domain, or of a base: its spec and its code."""
     specs = {}
@@ -113,7 +115,7 @@ def evaluated(domain=None):
 def tested_on(domain=None):
     """The cards of a model's test items, its domain's and the general benchmarks'."""
     splits = [f"{ROOT}/data/{name}/test.json" for name in STUDY.domains if domain in (None, name)]
-    data = dict.fromkeys(datum for name in STUDY.general for datum in STUDY.benchmarks()[name].data)
+    data = dict.fromkeys(datum for name in STUDY.general for datum in general(name).data)
     return splits + [ancient(f"{ROOT}/sources/{datum}.json") for datum in data]
 
 
