@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from tradeoff import sources
+from tradeoff import data, domains, sources
 from tradeoff.errors import UserError
 from tradeoff.provenance import read_json
 from tradeoff.sources import Datum, fetch, fetched, local_path, obtain, read_rows, registry
@@ -143,3 +143,11 @@ def test_a_broken_table_is_told(tmp_path, text):
     (tmp_path / "datasets.tsv").write_text(text)
     with pytest.raises(UserError, match="tabs"):
         sources.registry(tmp_path / "datasets.tsv")
+
+
+def test_drawn_examples_are_read_as_they_were_written(tmp_path):
+    """JSON leaves these line breaks as they are; they end no line of a file of JSON lines."""
+    turns = ({"role": "user", "content": "one\u2028two\x85three"},)
+    examples = [domains.Example(f"train-{n}", turns, "four\u2029five", {"label": "a"}) for n in range(2)]
+    data.write(tmp_path / "train.jsonl", examples, {})
+    assert data.read(tmp_path / "train.jsonl") == examples

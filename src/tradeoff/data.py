@@ -17,7 +17,7 @@ from tradeoff import domains
 from tradeoff.domains import Example
 from tradeoff.errors import UserError, command
 from tradeoff.provenance import canonical_json, sha256_file, write_json, write_whole
-from tradeoff.sources import fetched, registry
+from tradeoff.sources import fetched, read_rows, registry
 
 
 def draw(spec: dict[str, Any], files: dict[str, Path], path: Path) -> None:
@@ -48,12 +48,11 @@ def write(path: Path, examples: Iterable[Example], card: dict[str, Any]) -> None
 
 def read(path: Path) -> list[Example]:
     """Reads examples that `draw` wrote."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Example(r["id"], tuple(r["messages"]), r["response"], r["answer"]) for r in rows]
+    return [Example(r["id"], tuple(r["messages"]), r["response"], r["answer"]) for r in read_rows(path)]
 
 
 def main() -> None:
-    """`python -m tradeoff.data SPEC FILE [NAME=FILE ...]`."""
+    """`python -m tradeoff.data SPEC FILE FILES`."""
     parser = argparse.ArgumentParser(prog="python -m tradeoff.data", description="Draw a domain's examples.")
     parser.add_argument("spec", type=json.loads, help="JSON of Study.data_spec")
     parser.add_argument("file", type=Path, help="JSON lines to write")
