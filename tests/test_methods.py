@@ -107,7 +107,9 @@ def run(request, tiny_base, tmp_path_factory):
         "training": Training(epochs=1, batch_size=4).model_dump(),
     }
     output = folder / "runs" / "lr=1e-02" / "seed=0"
-    train_run(spec, "code", tiny_base, folder / "train.json", folder / "tokens.parquet", None, output)
+    train_run(
+        spec, "code", tiny_base, folder / "train.json", folder / "tokens.parquet", None, output, folder / "checkpoints"
+    )
     return output, spec
 
 

@@ -301,7 +301,8 @@ def test_the_general_score_is_the_plain_mean_of_bounded_benchmarks(tmp_path):
     asked = [entry(tmp_path, outcomes=outcomes), entry(tmp_path, "sft", "1e-06", 0, outcomes)]
     asked = [Entry(**vars(e) | {"benchmarks": (DOMAIN, *names)}) for e in asked]
     updates, scored = {"sft-1e-06-0": COST | UPDATE}, {DOMAIN: ["arithmetic_mini", "ifeval_mini"]}
-    found = tradeoff(collect(asked, KNOWN), updates, KNOWN, scored).iloc[0]
+    known = {name: KNOWN[name] for name in (DOMAIN, *names)}
+    found = tradeoff(collect(asked, known), updates, known, scored).iloc[0]
     assert found["general_score"] == pytest.approx((0.75 + 0.5) / 2)
     assert found["general_stderr"] == pytest.approx(math.hypot(0.25, 0.5) / 2)
 

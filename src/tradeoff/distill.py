@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tradeoff import data, domains, machine
 from tradeoff.domains import Domain, Example
 from tradeoff.errors import UserError, command
-from tradeoff.evaluation.lm import respond, sampled
+from tradeoff.evaluation.lm import Response, respond, response_of, sampled
 from tradeoff.models import CARD, DTYPES, device, load_base, load_tokenizer
 from tradeoff.progress import Progress
 from tradeoff.provenance import read_json
@@ -44,12 +43,18 @@ def distill(
         progress = Progress(f"distill, attempt {attempt + 1}", len(left))
         for start in range(0, len(left), batch_size):
             chosen = left[start : start + batch_size]
-            texts = _written(teacher, tokenizer, [prompts[i] for i in chosen], domain.max_new_tokens, attempt, seed)
-            for i, text in zip(chosen, texts, strict=True):
-                if text is not None and domain.score(text, questions[i].answer).values[domain.metrics[0].name] == 1:
+            asked = [prompts[i] for i in chosen]
+            written = _written(teacher, tokenizer, asked, domain.max_new_tokens, attempt, seed)
+            for i, response in zip(chosen, written, strict=True):
+                text = response.text.strip()
+                if not response.truncated and _is_right(domain, text, questions[i]):
                     found[i] = text
             progress.advance(len(chosen))
     return [replace(questions[i], response=found[i]) for i in sorted(found)]
+
+
+def _is_right(domain: Domain, text: str, question: Example) -> bool:
+    return domain.score(text, question.answer).values[domain.metrics[0].name] == 1
 
 
 def _written(
@@ -59,17 +64,14 @@ def _written(
     limit: int,
     attempt: int,
     seed: int,
-) -> Iterator[str | None]:
-    """A response to each prompt; None for one that was cut at the limit."""
+) -> list[Response]:
+    """A response to each prompt, the most likely one at the first attempt."""
     if attempt == 0:
-        for response in respond(teacher, tokenizer, prompts, limit, len(prompts)):
-            yield None if response.truncated else response.text.strip()
-        return
+        return respond(teacher, tokenizer, prompts, limit, len(prompts))
     ends = end_ids(tokenizer)
     heads = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    for ids in sampled(teacher, heads, limit, ends, tokenizer.pad_token_id, seed + attempt):
-        text = tokenizer.decode(ids[:-1], skip_special_tokens=True).strip()
-        yield text if ids[-1] in ends else None
+    drawn = sampled(teacher, heads, limit, ends, tokenizer.pad_token_id, seed + attempt)
+    return [response_of(tokenizer, ids, ends) for ids in drawn]
 
 
 def main() -> None:

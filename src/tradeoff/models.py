@@ -8,7 +8,6 @@ checkpoint. Differences are formed, stored and applied here and nowhere else, al
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from tradeoff import methods
 from tradeoff.errors import UserError, command, one_line
 from tradeoff.provenance import canonical_json, read_json, sha256_file, write_json, write_whole
+from tradeoff.sources import package_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WEIGHTS = "model.safetensors"
@@ -61,7 +61,7 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
     model = _from_source(AutoModelForCausalLM, source, revision, use_safetensors=None)
     tokenizer = source_tokenizer(source, revision)
     if kind == "package":
-        origin = sha256_file(_package_file(place))
+        origin = sha256_file(package_file(place))
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
     else:
@@ -120,7 +120,7 @@ def _from_source(cls: Any, source: str, revision: str | None, **options: Any) ->
     kind, place = source.split(":", 1)
     where: Path | str = place
     if kind == "package":
-        file = _package_file(place)
+        file = package_file(place)
         where = file.parent
         options["gguf_file"] = file.name
     if "use_safetensors" in options:
@@ -131,18 +131,6 @@ def _from_source(cls: Any, source: str, revision: str | None, **options: Any) ->
         raise UserError(
             f"{source}: cannot be loaded ({one_line(error)}); check the source, the revision and the network"
         ) from None
-
-
-def _package_file(place: str) -> Path:
-    """A file inside an installed package, found without importing the package."""
-    package, _, name = place.partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"package:{place}: the Python package {package} is not installed; pip install it")
-    file = Path(spec.submodule_search_locations[0]) / name
-    if not file.is_file():
-        raise UserError(f"package:{place}: no such file in the package {package}; see {file.parent}")
-    return file
 
 
 def _folder_sha256(folder: Path) -> str:

@@ -16,9 +16,8 @@ from pathlib import Path
 
 from tradeoff import methods
 from tradeoff.errors import UserError, command
-from tradeoff.evaluation import BASE_TEXT
 from tradeoff.provenance import read_json
-from tradeoff.study import DATA_ROOT, Study, load_for_snakemake
+from tradeoff.study import Study, from_command_line
 
 # Dense bfloat16 matrix products, FLOP/s, and memory, bytes/s, by the makers' data sheets.
 GPUS = {
@@ -135,7 +134,7 @@ def _answers(study: Study, name: str, weights: float) -> Cost:
         count, prompt = (size.test if asked == "all" else min(asked, size.test)), size.prompt
     else:
         count, prompt = spec["items"] or ITEMS.get(name, 0), GENERAL_PROMPT
-    limit = 0 if name == BASE_TEXT else spec["benchmark"]["max_new_tokens"]
+    limit = spec["benchmark"]["max_new_tokens"] or 0
     tokens = float(count * (prompt + limit))
     stored = 4 if study.evaluation.precision == "float32" else 2
     steps = math.ceil(count / study.evaluation.batch_size) * limit
@@ -154,7 +153,7 @@ def main() -> None:
     a = parser.parse_args()
     if not 0 < a.utilisation <= 1:
         raise UserError(f"--utilisation {a.utilisation}: must be above 0 and at most 1")
-    study = load_for_snakemake(a.study, [], {DATA_ROOT: a.data_root} if a.data_root else {})
+    study = from_command_line(a.study, a.data_root)
     print("\n".join(describe(study, a.gpu, a.utilisation)))
 
 

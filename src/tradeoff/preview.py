@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from tradeoff import sources
 from tradeoff.errors import UserError, command
 from tradeoff.models import source_tokenizer
-from tradeoff.study import DATA_ROOT, Study, load_for_snakemake
+from tradeoff.study import Study, from_command_line
 from tradeoff.training.encode import kept_of, nothing_left
 from tradeoff.training.tokens import Sequence, end_ids
 
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--data-root", help="where the data lie, in place of the study's data_root")
     parser.add_argument("--examples", type=int, default=2, help="how many are shown of each model and domain")
     a = parser.parse_args()
-    study = load_for_snakemake(a.study, [], {DATA_ROOT: a.data_root} if a.data_root else {})
+    study = from_command_line(a.study, a.data_root)
     for model in study.models:
         for domain in study.domains:
             print(preview(study, model, domain, a.examples), end="\n\n")

@@ -15,7 +15,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -86,11 +86,7 @@ def local_path(datum: Datum, data_root: str | None) -> Path | None:
         UserError: it should be there and is not.
     """
     if datum.local.startswith(PACKAGE):
-        package, _, file = datum.local.removeprefix(PACKAGE).partition("/")
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise UserError(f"{datum.name}: the package {package} is not installed; pip install it")
-        return Path(spec.submodule_search_locations[0]) / file
+        return package_file(datum.local.removeprefix(PACKAGE))
     if data_root is None and datum.hub:
         return None
     if data_root is None:
@@ -99,6 +95,22 @@ def local_path(datum: Datum, data_root: str | None) -> Path | None:
     if not path.is_file():
         raise UserError(f"data_root: there is no {path}, which {datum.name} is read from; put the file there")
     return path
+
+
+def package_file(place: str) -> Path:
+    """A file inside an installed package, `<python package>/<file>`, found without importing the package.
+
+    Raises:
+        UserError: package or file is missing.
+    """
+    package, _, name = place.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{PACKAGE}{place}: the package {package} is not installed; pip install it")
+    file = Path(spec.submodule_search_locations[0]) / name
+    if not file.is_file():
+        raise UserError(f"{PACKAGE}{place}: no such file in the package {package}; see {file.parent}")
+    return file
 
 
 def obtain(datum: Datum, data_root: str | None) -> Path:
@@ -110,7 +122,7 @@ def obtain(datum: Datum, data_root: str | None) -> Path:
     path = local_path(datum, data_root)
     if path is None:
         return _download(datum)
-    found = sha256_file(path)
+    found = sha256(path)
     if datum.sha256 not in ("", found):
         raise UserError(
             f"{path}: has the sha256 {found}, and {DATASETS.name} says {datum.sha256} for {datum.name}; "
@@ -141,7 +153,7 @@ def fetch(datum: Datum, data_root: str | None, card: Path) -> None:
     version = datum.version(data_root)
     origin = f"{datum.hub}@{datum.revision}" if local_path(datum, data_root) is None else "this machine"
     content = {"name": datum.name, "from": origin, "version": version, "licence": datum.licence}
-    write_json(card, {**content, "sha256": sha256_file(path), "file": link.name})
+    write_json(card, {**content, "sha256": sha256(path), "file": link.name})
 
 
 def fetched(card: Path) -> Path:
@@ -184,6 +196,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read ({one_line(error)}); mend or replace the file") from None
+
+
+def read_fields(path: Path, kinds: Mapping[str, type]) -> list[dict[str, Any]]:
+    """The rows of a table, of which each must have these fields, of these types; others are left out.
+
+    Raises:
+        ValueError: a row lacks one; the message names file, row and field.
+    """
+    rows = read_rows(path)
+    for number, row in enumerate(rows, 1):
+        for field, kind in kinds.items():
+            if not isinstance(row, dict) or not isinstance(row.get(field), kind):
+                raise ValueError(f"{path}, row {number}: has no {field}")
+    return [{field: row[field] for field in kinds} for row in rows]
 
 
 def _text(path: Path) -> str:

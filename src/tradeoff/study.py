@@ -26,6 +26,7 @@ from tradeoff.entries import (
     MethodEntry,
     Name,
     Rate,
+    Suite,
     Suites,
     canonical_rate,
     domain_spec,
@@ -238,36 +239,38 @@ class Study(Section):
     def benchmarks(self, domain: str | None = None) -> dict[str, Benchmark]:
         """The benchmarks that a model tuned on a domain is evaluated on, or all; the domains' come first.
 
-        A benchmark's version here ends with the version of its data.
+        They are as this study runs them: with its settings, and a version that ends with the version of their data.
         """
-        own = {name: evaluation.of_domain(name, d) for name, d in self.domains.items() if domain in (None, name)}
-        found = own | {name: evaluation.general(name) for name in self.general}
-        return {name: replace(b, version=self._with_data(b)) for name, b in found.items()}
-
-    def _identity(self, datum: str) -> str:
-        return sources.identity(sources.registry()[datum], self.data_root)
-
-    def _with_data(self, benchmark: Benchmark) -> str:
-        registry = sources.registry()
-        versions = [registry[name].version(self.data_root) for name in benchmark.data if name in registry]
-        return "+".join(filter(None, dict.fromkeys([benchmark.version, *versions])))
+        own = [name for name in self.domains if domain in (None, name)]
+        return {name: self._benchmark(name) for name in [*own, *self.general]}
 
     def benchmark_spec(self, name: str) -> dict[str, Any]:
-        """What decides one benchmark, as JSON; the study's own settings in place of what is usual."""
+        """What decides one benchmark, as JSON."""
+        benchmark = self._benchmark(name)
         if name in self.domains:
-            benchmark = self.benchmarks(name)[name]
             return {"benchmark": asdict(benchmark), "domain": domain_spec(self.domains[name])}
-        suite, usual = self.general[name], self.benchmarks()[name]
-        items = suite.items or self.evaluation.items
+        items = self.general[name].items or self.evaluation.items
         if name == BASE_TEXT:
             items = BASE_TEXTS if items == "all" else min(items, BASE_TEXTS)
-        benchmark = replace(
+        files = {datum: self._identity(datum) for datum in benchmark.data}
+        return {"benchmark": asdict(benchmark), "items": None if items == "all" else items, "files": files}
+
+    def _benchmark(self, name: str) -> Benchmark:
+        if name in self.domains:
+            usual, suite = evaluation.of_domain(name, self.domains[name]), Suite()
+        else:
+            usual, suite = evaluation.general(name), self.general[name]
+        registry = sources.registry()
+        versions = [registry[datum].version(self.data_root) for datum in usual.data if datum in registry]
+        return replace(
             usual,
+            version="+".join(filter(None, dict.fromkeys([usual.version, *versions]))),
             num_fewshot=usual.num_fewshot if suite.num_fewshot is None else suite.num_fewshot,
             max_new_tokens=suite.max_new_tokens or usual.max_new_tokens,
         )
-        files = {name: self._identity(name) for name in benchmark.data}
-        return {"benchmark": asdict(benchmark), "items": None if items == "all" else items, "files": files}
+
+    def _identity(self, datum: str) -> str:
+        return sources.identity(sources.registry()[datum], self.data_root)
 
     def scored(self, domain: str) -> list[str]:
         """The general benchmarks that make the general score of a model tuned on a domain."""
@@ -363,6 +366,11 @@ def load_for_snakemake(default: Path, configfiles: list[Path], config: Mapping[s
     return study
 
 
+def from_command_line(file: Path, data_root: str | None) -> Study:
+    """The study of a command line with `--data-root`, or exit status 1 after one line on stderr."""
+    return load_for_snakemake(file, [], {DATA_ROOT: data_root} if data_root else {})
+
+
 def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     is_key = first["loc"][-1:] == ("[key]",)
@@ -417,8 +425,7 @@ def main() -> None:
     if arguments.schema:
         print(json.dumps(schema(), indent=2))
         return
-    config = {DATA_ROOT: arguments.data_root} if arguments.data_root else {}
-    study = load_for_snakemake(arguments.file, [], config)
+    study = from_command_line(arguments.file, arguments.data_root)
     print(f"{arguments.file}: {len(list(study.runs()))} runs")
 
 

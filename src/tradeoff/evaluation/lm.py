@@ -101,11 +101,18 @@ def respond(
         chosen = order[start : start + batch_size]
         written = greedy(model, [encoded[i] for i in chosen], limit, ends, tokenizer.pad_token_id)
         for i, ids in zip(chosen, written, strict=True):
-            ended = bool(ids) and ids[-1] in ends
-            text, stopped = _cut(tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True), until)
-            responses[i] = Response(text, truncated=not ended and not stopped)
+            responses[i] = response_of(tokenizer, ids, ends, until)
         report(len(chosen))
     return responses
+
+
+def response_of(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: Collection[int], until: Collection[str] = ()
+) -> Response:
+    """What generated ids say, up to the end token or the first of some strings; without either it was cut."""
+    ended = bool(ids) and ids[-1] in ends
+    text, stopped = _cut(tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True), until)
+    return Response(text, truncated=not ended and not stopped)
 
 
 @torch.inference_mode()

@@ -45,7 +45,7 @@ def train_run(
     encoded: Path,
     base_nll: Path | None,
     output: Path,
-    checkpoints: Path | None = None,
+    checkpoints: Path,
     every_seconds: float = 300.0,
 ) -> None:
     """Trains what a run spec (`Study.run_spec`) describes; the card is written last.
@@ -58,7 +58,7 @@ def train_run(
         encoded: The examples as tokens.
         base_nll: The base's losses on them, for a method that needs them.
         output: Folder of the run.
-        checkpoints: Folder of all runs' checkpoints; beside the run if None.
+        checkpoints: Folder of all runs' checkpoints.
         every_seconds: How often one is written.
     """
     base_sha256, data_sha256 = read_json(base / CARD)["sha256"], read_json(data_card)["sha256"]
@@ -68,7 +68,7 @@ def train_run(
     settings = Training.model_validate(spec["training"], strict=False)  # infinity is "inf"
     steps = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
     decides = [spec, code, base_sha256, data_sha256, sha256_file(encoded), sha256_file(base_nll) if base_nll else None]
-    kept = Checkpoints((checkpoints or output.parent / "checkpoints") / digest(decides), every_seconds)
+    kept = Checkpoints(checkpoints / digest(decides), every_seconds)
     progress = Progress(f"train {' '.join(output.parts[-3:])}", steps)
     with kept.watching():
         result = train(

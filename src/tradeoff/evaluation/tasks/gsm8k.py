@@ -16,9 +16,9 @@ import datasets
 
 from tradeoff.draws import draw
 from tradeoff.numbers import digits, lenient_answer
-from tradeoff.sources import read_rows
+from tradeoff.sources import read_fields
 
-FIELDS = ("question", "answer")
+FIELDS = {"question": str, "answer": str}
 
 
 def items(
@@ -30,11 +30,11 @@ def items(
         ValueError: there are fewer than `count`, or a file is not what it should be.
     """
     files = files or {}
-    test = _rows(files["gsm8k_test"])
+    test = read_fields(Path(files["gsm8k_test"]), FIELDS)
     if count is not None:
         test = draw(test, count, f"gsm8k {seed}", files["gsm8k_test"])
     return {
-        "train": datasets.Dataset.from_list(_rows(files["gsm8k_train"])),
+        "train": datasets.Dataset.from_list(read_fields(Path(files["gsm8k_train"]), FIELDS)),
         "test": datasets.Dataset.from_list(test),
     }
 
@@ -47,13 +47,3 @@ def lenient(responses: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) 
 def _spelled(response: str) -> str:
     number = lenient_answer(response)
     return "[invalid]" if number is None else digits(number)
-
-
-def _rows(path: str) -> list[dict[str, Any]]:
-    """Questions and answers of a file."""
-    rows = read_rows(Path(path))
-    for number, row in enumerate(rows, 1):
-        for field in FIELDS:
-            if not isinstance(row, dict) or not isinstance(row.get(field), str):
-                raise ValueError(f"{path}, row {number}: has no {field}")
-    return [{field: row[field] for field in FIELDS} for row in rows]

@@ -13,7 +13,7 @@ import datasets
 
 from tradeoff.draws import draw
 from tradeoff.evaluation.ifeval_checks import arguments, pooled_mean, process_results
-from tradeoff.sources import read_rows
+from tradeoff.sources import read_fields
 
 __all__ = ["items", "pooled_mean", "process_results"]
 
@@ -37,15 +37,13 @@ def items(
 
 def _rows(path: str) -> list[dict[str, Any]]:
     """Prompts of a file, each instruction with its own arguments."""
-    rows = []
-    for number, row in enumerate(read_rows(Path(path)), 1):
-        for field, kind in FIELDS.items():
-            if not isinstance(row, dict) or not isinstance(row.get(field), kind):
-                raise ValueError(f"{path}, row {number}: has no {field}")
+    rows = read_fields(Path(path), FIELDS)
+    for number, row in enumerate(rows, 1):
         # (Parquet has a column for every argument, filled with None.)
-        given = [{name: value for name, value in kwargs.items() if value is not None} for kwargs in row["kwargs"]]
-        _check(row["instruction_id_list"], given, f"{path}, row {number}")
-        rows.append({**{field: row[field] for field in FIELDS}, "kwargs": given})
+        row["kwargs"] = [
+            {name: value for name, value in kwargs.items() if value is not None} for kwargs in row["kwargs"]
+        ]
+        _check(row["instruction_id_list"], row["kwargs"], f"{path}, row {number}")
     return rows
 
 
