@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tradeoff.evaluation import samples
 from tradeoff.provenance import write_whole
 
-VERSION = "2"
+VERSION = "3"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -55,44 +55,159 @@ SCORES = pa.schema(
 )
 
 
+# One method at one learning rate on one domain; the base has neither method of its own nor rate.
+POINT = [
+    _required("model", pa.string()),
+    _required("domain", pa.string()),
+    _required("method", pa.string()),
+    _required("recipe", pa.string()),
+    pa.field("learning_rate", pa.float64()),  # null for the base
+]
+COST = [  # null for the base; of a derived run, its source's training; the mean over seeds
+    pa.field("delta_norm", pa.float64()),
+    pa.field("share_moved", pa.float64()),
+    pa.field("share_kept_bfloat16", pa.float64()),
+    pa.field("tokens", pa.int64()),
+    pa.field("seconds", pa.float64()),
+    pa.field("flops", pa.float64()),
+    pa.field("peak_memory_bytes", pa.int64()),
+    pa.field("energy_joules", pa.float64()),  # null where the machine does not tell
+]
+
+
+def _interval(name: str, nullable: bool = False) -> list[pa.Field]:
+    """An estimate with the ends of its 95 % interval."""
+    return [pa.field(f"{name}{end}", pa.float64(), nullable=nullable) for end in ("", "_low", "_high")]
+
+
 def tradeoff(benchmarks: list[str]) -> pa.Schema:
-    """The schema of `tradeoff.parquet` for a study with these general benchmarks: three columns for each."""
-    parts = [
-        _required(f"{name}{suffix}", pa.float64())
-        for name in benchmarks
-        for suffix in ("", "_change", "_change_stderr")
-    ]
-    cost = [
-        pa.field("delta_norm", pa.float64()),
-        pa.field("share_moved", pa.float64()),
-        pa.field("share_kept_bfloat16", pa.float64()),
-        pa.field("tokens", pa.int64()),
-        pa.field("seconds", pa.float64()),
-        pa.field("peak_memory_bytes", pa.int64()),
-    ]
+    """The schema of `tradeoff.parquet` for a study with these general benchmarks: six columns for each."""
+    parts = [f for name in [*benchmarks, "domain_code_length"] for f in _interval(name) + _interval(f"{name}_change")]
     return pa.schema(
         [
-            _required("model", pa.string()),
-            _required("domain", pa.string()),
-            _required("method", pa.string()),
-            _required("recipe", pa.string()),
-            pa.field("learning_rate", pa.float64()),
+            *POINT,
             _required("seeds", pa.int32()),
-            *(
-                _required(f"{side}_{what}", pa.float64())
-                for side in ("domain", "general")
-                for what in ("score", "stderr", "change", "change_stderr", "change_low", "change_high")
-            ),
-            _required("domain_code_length", pa.float64()),
-            _required("domain_code_length_change", pa.float64()),
-            _required("domain_code_length_change_stderr", pa.float64()),
+            *(f for side in ("domain", "general") for f in _interval(f"{side}_score") + _interval(f"{side}_change")),
             *parts,
-            *cost,  # null for the base; of a derived run, its source's training
+            *COST,
             _required("n_truncated", pa.int32()),
             _required("n_invalid", pa.int32()),
             _required("pareto", pa.bool_()),
         ]
     )
+
+
+# A method at a rate against the base, and against plain SFT at the same rate, in one metric of one benchmark, in pairs.
+COMPARISONS = pa.schema(
+    [
+        *POINT,
+        _required("against", pa.string()),  # "base", or the name of a method of recipe sft
+        _required("benchmark", pa.string()),
+        _required("metric", pa.string()),
+        _required("filter", pa.string()),
+        *_interval("difference"),
+        _required("n", pa.int32()),  # items
+        _required("better", pa.int32()),  # items whose mean over seeds is higher
+        _required("worse", pa.int32()),
+        pa.field("p_value", pa.float64()),  # exact McNemar; null unless both are 0 or 1 on every item
+    ]
+)
+
+PARETO = pa.schema(
+    [
+        *POINT,
+        *_interval("domain_score"),
+        *_interval("general_score"),
+        _required("on_front", pa.bool_()),  # of the point estimates
+        _required("p_dominated", pa.float64()),  # share of replicates in which some other point dominates this one
+        _required("level", pa.float64()),
+        _required("dominated", pa.bool_()),  # p_dominated is at least the level
+    ]
+)
+
+# Area that a method's rates dominate, in domain score x general score, above a reference point.
+HYPERVOLUME = pa.schema(
+    [
+        _required("model", pa.string()),
+        _required("domain", pa.string()),
+        _required("method", pa.string()),
+        _required("recipe", pa.string()),
+        _required("rates", pa.int32()),
+        _required("reference_domain", pa.float64()),
+        _required("reference_general", pa.float64()),
+        *_interval("hypervolume"),
+        _required("p_best", pa.float64()),  # share of replicates in which no other method has more
+    ]
+)
+
+# Methods compared otherwise than at one learning rate; a method has no row where its rates do not reach.
+VIEWS = pa.schema(
+    [
+        _required("model", pa.string()),
+        _required("domain", pa.string()),
+        _required("view", pa.string()),  # bounded_loss, matched_gain, matched_norm or matched_kl
+        _required("at", pa.float64()),  # the bound on the loss, the gain, the norm or the divergence in common
+        _required("method", pa.string()),
+        _required("recipe", pa.string()),
+        pa.field("learning_rate", pa.float64()),  # null where it lies between two of the study's
+        *_interval("domain_change"),
+        *_interval("general_change"),
+    ]
+)
+
+RECOMMENDATION = pa.schema(
+    [
+        _required("model", pa.string()),
+        _required("domain", pa.string()),
+        _required("bound", pa.float64()),  # most general loss, as a share: 0.01 is one point
+        _required("verdict", pa.string()),  # recommended, not enough evidence, or nothing qualifies
+        pa.field("method", pa.string()),  # the best point estimate that qualifies; null where nothing does
+        pa.field("learning_rate", pa.float64()),
+        *_interval("domain_change", nullable=True),
+        *_interval("general_change", nullable=True),
+        pa.field("p_within", pa.float64()),  # share of replicates in which its general loss is within the bound
+        pa.field("p_best", pa.float64()),  # share of replicates in which it is the best of those that qualify
+        pa.field("runner_up", pa.string()),
+        pa.field("runner_up_rate", pa.float64()),
+        *_interval("lead", nullable=True),  # domain score over the runner-up's
+        _required("reason", pa.string()),
+    ]
+)
+
+HYPOTHESES = pa.schema(
+    [
+        _required("model", pa.string()),
+        _required("domain", pa.string()),
+        _required("hypothesis", pa.string()),
+        _required("statement", pa.string()),
+        _required("verdict", pa.string()),  # supported, contradicted or open
+        *_interval("estimate", nullable=True),
+        _required("evidence", pa.string()),
+    ]
+)
+
+AGAINST_PAPER = pa.schema(
+    [
+        *POINT,
+        _required("side", pa.string()),  # domain or general
+        *_interval("ours"),
+        _required("published", pa.float64()),
+        _required("difference", pa.float64()),
+        _required("source", pa.string()),
+    ]
+)
+
+TRAJECTORY = pa.schema(
+    [
+        *POINT,
+        _required("fraction", pa.float64()),  # of the training that is done; 0 is the base, 1 the run
+        _required("step", pa.int32()),
+        *(f for name in ("domain", "general") for f in _interval(f"{name}_score") + _interval(f"{name}_change")),
+        *_interval("domain_code_length"),
+        *_interval("kl", nullable=True),  # to the base, nats per token of its own text; null without base_text
+        pa.field("delta_norm", pa.float64()),
+    ]
+)
 
 
 def write(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
