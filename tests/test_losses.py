@@ -273,8 +273,10 @@ def in_one_process():
     return two_processes.fit_all()
 
 
-@pytest.mark.parametrize("name", two_processes.METHODS)
-def test_two_processes_train_what_one_does(name, in_one_process, split_over_processes):
+@pytest.mark.parametrize("how", two_processes.SHARDED)
+@pytest.mark.parametrize("method", two_processes.METHODS)
+def test_two_processes_train_what_one_does(method, how, in_one_process, split_over_processes):
+    name = f"{method} {how}"
     (delta, steps), (delta2, steps2) = in_one_process[name], split_over_processes[name]
     assert delta.keys() == delta2.keys()
     assert relative(delta2.values(), delta.values()) < 1e-6

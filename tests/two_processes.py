@@ -12,18 +12,24 @@ METHODS = {
     "sft": {"recipe": "sft"},
     "talr": {"recipe": "talr"},
     "l2": {"recipe": "l2", "strength": 0.1},
+    "lora": {"recipe": "lora", "rank": 2, "alpha": 4},
 }
+SHARDED = ("copies", "parts")
 
 
 def fit_all() -> dict[str, tuple[dict[str, torch.Tensor], list[dict[str, float]]]]:
-    """Delta and steps of each method.
+    """Delta and steps of each method, with a copy of the model in every process and with a part of it.
 
     Weights are float64, so that no rounding that Adam blows up (about 2e-6 of the delta in float32) hides a mistake.
     """
     found = {}
     for name, spec in METHODS.items():
-        result = tiny.fit(spec, base=tiny.model().double(), **SETTINGS)
-        found[name] = (result.delta.dense, [vars(step) for step in result.steps])
+        for how in SHARDED:
+            result = tiny.fit(spec, base=tiny.model().double(), shard=how == "parts", **SETTINGS)
+            factors = {
+                f"{name}.{side}": getattr(low, side) for name, low in result.delta.factors.items() for side in "AB"
+            }
+            found[f"{name} {how}"] = ({**result.delta.dense, **factors}, [vars(step) for step in result.steps])
     return found
 
 

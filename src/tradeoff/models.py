@@ -23,6 +23,7 @@ from tradeoff import methods
 from tradeoff.errors import UserError, command, one_line
 from tradeoff.provenance import canonical_json, read_json, sha256_file, write_json, write_whole
 from tradeoff.sources import package_file
+from tradeoff.training.sharding import whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WEIGHTS = "model.safetensors"
@@ -173,7 +174,7 @@ class Delta:
     @classmethod
     def between(cls, model: torch.nn.Module, base: Mapping[str, Tensor]) -> Delta:
         """Trained parameters minus the base's; a parameter that the base lacks (an adapter's) as it is."""
-        trained = {name: p.detach().float().cpu() for name, p in model.named_parameters() if p.requires_grad}
+        trained = {name: whole(p.detach()).float().cpu() for name, p in model.named_parameters() if p.requires_grad}
         return cls({name: p - base[name] if name in base else p for name, p in trained.items()})
 
     def scaled(self, factor: float) -> Delta:

@@ -28,6 +28,7 @@ class Batch:
         supervised_BL: True at the tokens that are targets.
         sequence_T: For each target, the number of its sequence in the training set.
         position_BL: Of a packed row, where each sequence begins at 0; None for padded rows.
+        filler: Counts for nothing: a process goes through it for the others', with which it adds up gradients.
     """
 
     ids_BL: Tensor
@@ -35,10 +36,12 @@ class Batch:
     supervised_BL: Tensor
     sequence_T: Tensor
     position_BL: Tensor | None = None
+    filler: bool = False
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return replace(self, **{n: t.to(device) for n, t in vars(self).items() if t is not None})
+        moved: dict[str, Any] = {n: t.to(device) for n, t in vars(self).items() if isinstance(t, Tensor)}
+        return replace(self, **moved)
 
 
 def collate(numbers: list[int], sequences: list[Sequence], pad_id: int, packed: bool = False) -> Batch:
@@ -110,9 +113,21 @@ def micro_batches(
     return parts
 
 
-def share(numbers: list[int], process: int, processes: int) -> list[int]:
-    """One process's part of a step."""
-    return numbers[process::processes]
+def step_of_process(
+    numbers: list[int],
+    sequences: list[Sequence],
+    pad_id: int,
+    token_budget: int,
+    packed: bool = False,
+    process: int = 0,
+    processes: int = 1,
+) -> list[Batch]:
+    """One process's micro-batches of a step: as many in each process, since they go through the model together."""
+    of_each = [micro_batches(numbers[n::processes], sequences, token_budget, packed) for n in range(processes)]
+    mine = [collate(part, sequences, pad_id, packed) for part in of_each[process]]
+    shortest = min(numbers, key=lambda n: (len(sequences[n].ids), n))
+    filler = replace(collate([shortest], sequences, pad_id, packed), filler=True)
+    return mine + [filler] * (max(map(len, of_each)) - len(mine))
 
 
 def describe(sequences: list[Sequence]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tradeoff.errors import Interrupted
 from tradeoff.provenance import read_json, sha256_file, write_json, write_whole
+from tradeoff.training.sharding import like, whole
 
 KEPT = 2
 MOST_SHARE = 0.05  # of the time, in writing checkpoints
@@ -124,10 +125,10 @@ def state_of(trained: Iterable[tuple[str, nn.Parameter]], optimizer: torch.optim
     """Parameters and AdamW's moments by name, on the CPU; the step count is one tensor for all."""
     tensors = {}
     for name, parameter in trained:
-        tensors[f"parameter.{name}"] = parameter.detach().cpu()
+        tensors[f"parameter.{name}"] = whole(parameter.detach()).cpu()
         if state := optimizer.state.get(parameter):  # none where no gradient ever came
-            tensors |= {f"{moment}.{name}": state[moment].cpu() for moment in MOMENTS}
-            tensors["optimizer_steps"] = state["step"].cpu()
+            tensors |= {f"{moment}.{name}": whole(state[moment]).cpu() for moment in MOMENTS}
+            tensors["optimizer_steps"] = whole(state["step"]).cpu()
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
@@ -137,11 +138,11 @@ def restore(
 ) -> None:
     """Puts back what `state_of` took."""
     for name, parameter in trained:
-        parameter.copy_(tensors[f"parameter.{name}"])
+        parameter.copy_(like(tensors[f"parameter.{name}"], parameter))
         if f"{MOMENTS[0]}.{name}" not in tensors:
             continue
         steps = tensors["optimizer_steps"].clone().to(parameter.device)
-        moments = {moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
+        moments = {moment: like(tensors[f"{moment}.{name}"], parameter) for moment in MOMENTS}
         optimizer.state[parameter] = {"step": steps, **moments}
 
 

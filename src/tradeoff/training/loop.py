@@ -6,7 +6,6 @@ import math
 import resource
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from tradeoff.errors import Interrupted, UserError
 from tradeoff.methods import Method, Tokens
 from tradeoff.models import Delta, device
-from tradeoff.training import batches, packing
+from tradeoff.training import batches, packing, sharding
 from tradeoff.training.batches import Batch
 from tradeoff.training.checkpoints import Checkpoints, Moment, random_state, restore, set_random_state, state_of
 from tradeoff.training.flops import Work
@@ -107,19 +106,23 @@ def train(
     model = method.prepare(model)
     if settings.gradient_checkpointing:
         _of_transformers(model).gradient_checkpointing_enable({"use_reentrant": False})
-    losses = TokenLosses(model).train()
+    losses: nn.Module = TokenLosses(model).train()
+    split = settings.shard and accelerator.num_processes > 1
+    if split:
+        sharding.shard(losses.to(accelerator.device))
+    losses = accelerator.prepare_model(losses, evaluation_mode=split)  # parts of one model are not copies of it as well
     named = [(name, p) for name, p in losses.named_parameters() if p.requires_grad]
     trained = [parameter for _, parameter in named]
     peak = learning_rate * method.learning_rate_factor
     optimizer = torch.optim.AdamW(
         trained, lr=peak, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=True
     )
-    losses, optimizer = accelerator.prepare(losses, optimizer)
+    optimizer = accelerator.prepare_optimizer(optimizer)
     if settings.packing:
         packing.check(losses, len(_of_transformers(model).get_input_embeddings().weight), accelerator.device)
-    held = (
-        {name: tensor.to(accelerator.device) for name, tensor in base.items()} if "base_weights" in method.needs else {}
-    )
+    held = {}
+    if "base_weights" in method.needs:
+        held = {name: sharding.like(base[name], p) for name, p in model.named_parameters() if name in base}
     example_weights_E = method.example_weights(base_nll_E) if base_nll_E is not None else None
     total = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
     history: list[Step] = []
@@ -131,12 +134,11 @@ def train(
     order = enumerate(batches.steps(len(sequences), settings.batch_size, settings.epochs, seed))
     for number, chosen in islice(order, len(history), None):
         # ------------------------------------------------------------------------------------------- one optimizer step
-        mine = batches.share(chosen, accelerator.process_index, accelerator.num_processes) or chosen[:1]
-        parts = batches.micro_batches(mine, sequences, settings.batch_tokens, settings.packing)
-        micro = [batches.collate(part, sequences, pad_id, settings.packing).to(accelerator.device) for part in parts]
-        idle = accelerator.process_index >= len(chosen)  # more processes than examples: take part, count for nothing
+        process = (accelerator.process_index, accelerator.num_processes)
+        parts = batches.step_of_process(chosen, sequences, pad_id, settings.batch_tokens, settings.packing, *process)
+        micro = [part.to(accelerator.device) for part in parts]
         targets = sum(sequences[n].targets for n in chosen)
-        reference = _reference(method, losses, micro, idle, previous, accelerator)
+        reference = _reference(method, losses, micro, previous, accelerator)
         rate = peak * schedule(settings, number, total)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -145,26 +147,26 @@ def train(
         seen: list[tuple[Tokens, Tensor]] = []
         for index, batch in enumerate(micro):
             last = index == len(micro) - 1
-            with nullcontext() if last else accelerator.no_sync(losses):
+            with sharding.summed(losses, last, accelerator):
                 nll_T = losses(batch)
                 tokens = _tokens(nll_T, batch, method, reference)
                 weights_T = _weights(method, tokens, example_weights_E)
-                part = normalised(nll_T, weights_T, targets) * (0.0 if idle else 1.0)
+                part = normalised(nll_T, weights_T, targets) * (0.0 if batch.filler else 1.0)
                 loss += part.detach()
                 # Processes average their gradients, and the loss is a sum over them.
                 objective = part * accelerator.num_processes
-                if last and (penalty := method.penalty(model, held)) is not None:
+                if last and (penalty := method.penalty(sharding.in_parts(model, losses), held)) is not None:
+                    penalty = sharding.whole(penalty)
                     objective = objective + penalty
                     loss += penalty.detach() / accelerator.num_processes
                 accelerator.backward(objective)
-            seen.append((tokens, weights_T if weights_T is not None else torch.ones_like(tokens.nll_T)))
-        norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+            if not batch.filler:
+                seen.append((tokens, weights_T if weights_T is not None else torch.ones_like(tokens.nll_T)))
+        norm = sharding.whole(accelerator.clip_grad_norm_(trained, settings.max_grad_norm))
         optimizer.step()
         optimizer.zero_grad()
         # --------------------------------------------------------------------------------------------------------------
-        step, previous = _record(
-            number, rate, loss, norm, targets, chosen, sequences, [] if idle else seen, accelerator
-        )
+        step, previous = _record(number, rate, loss, norm, targets, chosen, sequences, seen, accelerator)
         history.append(step)
         report(step)
         if checkpoints is not None and number + 1 < total and _agreed(checkpoints.due(), accelerator):
@@ -209,9 +211,9 @@ def _save(
     tensors = {f"{name}.{process}": state for process, found in enumerate(states) for name, state in found.items()}
     if previous is not None:
         tensors |= {"previous.nll_T": previous.nll_T.cpu(), "previous.sequence_T": previous.sequence_T.cpu()}
+    tensors |= state_of(named, optimizer)
     if PartialState().is_main_process:
-        moment = Moment(len(history), [asdict(step) for step in history], seconds, tensors | state_of(named, optimizer))
-        checkpoints.save(moment)
+        checkpoints.save(Moment(len(history), [asdict(step) for step in history], seconds, tensors))
     elif checkpoints.stopping:
         raise Interrupted(f"stopped after step {len(history)}")
 
@@ -261,7 +263,6 @@ def _reference(
     method: Method,
     losses: nn.Module,
     micro: list[Batch],
-    idle: bool,
     previous: Tokens | None,
     accelerator: Accelerator,
 ) -> Tokens | None:
@@ -275,8 +276,8 @@ def _reference(
     if method.scope in ("token", "micro_batch") or (len(micro) == 1 and accelerator.num_processes == 1):
         return None
     with torch.no_grad(), torch.random.fork_rng():
-        measured = [Tokens(losses(batch), batch.sequence_T) for batch in micro]
-    return _gathered([] if idle else measured, accelerator)
+        measured = [(batch, Tokens(losses(batch), batch.sequence_T)) for batch in micro]
+    return _gathered([tokens for batch, tokens in measured if not batch.filler], accelerator)
 
 
 def _gathered(parts: list[Tokens], accelerator: Accelerator) -> Tokens:
