@@ -1,4 +1,5 @@
 # make study    run a study (STUDY=config/quickstart.yaml CORES=all; DATA=folder in place of its data_root)
+# make show     print a finished study's table and recommendation
 # make preview  look at a study's training examples as tokens
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100), and what would run now
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
@@ -18,11 +19,14 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources mem_mb=$(MEMORY) --co
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study preview plan bench test check unlock clean
+.PHONY: study show preview plan bench test check unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE)
+
+show: .venv/done
+	@cat "results/$$($(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["study"])' $(STUDY))/summary.txt"
 
 preview: .venv/done
 	@$(BIN)/python -m tradeoff.preview $(STUDY) $(ROOT)

@@ -19,9 +19,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        "<study>/tables/scores.parquet",
-        "<study>/tables/samples.parquet",
-        "<study>/tables/tradeoff.parquet",
+        expand("<study>/tables/{name}.parquet", name=TABLES),
         "<study>/figures/pareto.svg",
         "<study>/summary.txt",
 

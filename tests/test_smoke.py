@@ -86,7 +86,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Tree:
 
 def test_every_run_is_in_the_tables_in_their_schemas(tree: Tree) -> None:
     tables = tree.results / "tables"
-    expected = {"samples": schemas.SAMPLES, "scores": schemas.SCORES, "tradeoff": schemas.tradeoff(GENERAL)}
+    compared = ("comparisons", "pareto", "hypervolume", "views", "recommendation", "hypotheses", "against_paper")
+    expected = {name: getattr(schemas, name.upper()) for name in ("samples", "scores", *compared)}
+    expected["tradeoff"] = schemas.tradeoff(GENERAL)
     for name, schema in expected.items():
         assert pq.read_schema(tables / f"{name}.parquet").equals(schema), name
     table = schemas.read(tables / "tradeoff.parquet")
@@ -112,6 +114,7 @@ def test_figure_and_terminal_table_name_every_method(tree: Tree) -> None:
     summary = (tree.results / "summary.txt").read_text()
     for method in ("base", "sft", "l2", "lora", "average", "flow", "talr"):
         assert re.search(rf"^{method} ", summary, re.M)
+    assert "Recommendation for tiny on shop_mini" in summary
     assert summary.strip() in tree.output  # type: ignore[attr-defined]
     assert "steps (100%) done" in tree.output  # type: ignore[attr-defined]
 

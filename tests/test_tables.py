@@ -19,8 +19,10 @@ from tradeoff.provenance import write_json
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
 from tradeoff.tables.collect import Entry, collect
+from tradeoff.tables.pareto import pareto
+from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores, weighted_mean
-from tradeoff.tables.tradeoff import Z95, pareto, tradeoff
+from tradeoff.tables.tradeoff import tradeoff
 
 DOMAIN, GENERAL = "medcalc_mini", ["arithmetic_mini", "base_text"]
 KNOWN = {name: evaluation.of_domain(name, kind(name)()) for name in (DOMAIN, "shop_mini")}
@@ -28,7 +30,7 @@ KNOWN |= {name: evaluation.general(name) for name in (*GENERAL, "ifeval_mini")}
 BENCHMARKS = {name: KNOWN[name] for name in (DOMAIN, *GENERAL)}
 SCORED = {DOMAIN: ["arithmetic_mini"]}
 PROMPTING = Prompting("none", None, 0, 48, "float32", 8)
-COST = {"tokens": 101, "seconds": 2.5, "peak_memory_bytes": 16}
+COST = {"tokens": 101, "seconds": 2.5, "flops": 5e9, "peak_memory_bytes": 16}
 UPDATE = {"delta_norm": 1.5, "share_moved": 0.75, "share_kept_bfloat16": 0.125}
 # Outcomes of four items of each benchmark; base_text counts nats.
 OUTCOMES = {DOMAIN: [0.0, 1.0, 0.0, 1.0], "arithmetic_mini": [1.0, 1.0, 1.0, 0.0], "base_text": [0.5, 1.5, 1.0, 1.0]}
@@ -270,7 +272,7 @@ def test_scores_weigh_items_by_the_metric_s_weights(tmp_path):
 
 
 def test_the_trade_off_holds_paired_changes_over_items_and_means_over_seeds(samples, updates, tmp_path):
-    found = tradeoff(samples, updates, BENCHMARKS, SCORED)
+    found = tradeoff(replicates(samples, BENCHMARKS, SCORED), updates)
     schemas.write(tmp_path / "tradeoff.parquet", found, schemas.tradeoff(GENERAL))
     found = schemas.read(tmp_path / "tradeoff.parquet").set_index("method")
     assert list(found.index) == [BASE, "sft", "lora"]
@@ -280,9 +282,9 @@ def test_the_trade_off_holds_paired_changes_over_items_and_means_over_seeds(samp
     assert (sft["seeds"], sft["learning_rate"]) == (2, 1e-6)
     assert sft["domain_score"] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
     assert sft["domain_change"] == pytest.approx(0.125)
-    assert sft["domain_change_stderr"] == pytest.approx(np.std([0.5, 0, 0, 0], ddof=1) / 2)
-    assert sft["domain_change_low"] == pytest.approx(0.125 - Z95 * 0.125)
-    assert sft["domain_change_high"] == pytest.approx(0.125 + Z95 * 0.125)
+    # A replicate's change is k of 4 draws of that item times j of 2 draws of that seed, over 8.
+    assert sft["domain_change_low"] == 0.0
+    assert sft["domain_change_high"] in (0.5, 0.75)
     # base_text is no score and stays out of the general one.
     assert sft["general_score"] == sft["arithmetic_mini"] == pytest.approx(0.625)
     assert sft["general_change"] == pytest.approx(-0.125)
@@ -292,6 +294,7 @@ def test_the_trade_off_holds_paired_changes_over_items_and_means_over_seeds(samp
     assert base[[c for c in found if "change" in c]].eq(0).all()
     assert base[["learning_rate", *COST, *UPDATE]].isna().all()
     assert sft[[*COST, *UPDATE]].to_dict() == COST | UPDATE
+    assert found["energy_joules"].isna().all()
     assert found["tokens"].dtype == "Int64"
 
 
@@ -302,22 +305,21 @@ def test_the_general_score_is_the_plain_mean_of_bounded_benchmarks(tmp_path):
     asked = [Entry(**vars(e) | {"benchmarks": (DOMAIN, *names)}) for e in asked]
     updates, scored = {"sft-1e-06-0": COST | UPDATE}, {DOMAIN: ["arithmetic_mini", "ifeval_mini"]}
     known = {name: KNOWN[name] for name in (DOMAIN, *names)}
-    found = tradeoff(collect(asked, known), updates, known, scored).iloc[0]
+    found = tradeoff(replicates(collect(asked, known), known, scored), updates).iloc[0]
     assert found["general_score"] == pytest.approx((0.75 + 0.5) / 2)
-    assert found["general_stderr"] == pytest.approx(math.hypot(0.25, 0.5) / 2)
 
 
-def test_the_trade_off_stops_where_run_and_base_were_asked_different_items(entries, updates):
+def test_the_trade_off_stops_where_run_and_base_were_asked_different_items(entries):
     path = entries[1].folder / "samples.parquet"
     pq.write_table(table([*items(BETTER)[:3], *items(BETTER)[4:]], PROMPTING), path)
     with pytest.raises(UserError, match="asked different items"):
-        tradeoff(collect(entries, BENCHMARKS), updates, BENCHMARKS, SCORED)
+        replicates(collect(entries, BENCHMARKS), BENCHMARKS, SCORED)
 
 
 def test_the_schema_of_a_trade_off_follows_from_the_study_alone():
     names = schemas.tradeoff(["a", "b"]).names
     assert names.index("a") < names.index("b")
-    assert {"a_change", "b_change_stderr"} <= set(names)
+    assert {"a_low", "a_change", "b_change_low", "domain_code_length_change_high"} <= set(names)
     assert not any(recipe in name for name in names for recipe in ("lora", "talr", "tau"))
 
 
@@ -337,7 +339,7 @@ def test_the_pareto_front_is_what_nothing_beats(points, front):
 
 
 def test_the_front_is_marked_in_the_trade_off(samples, updates):
-    found = tradeoff(samples, updates, BENCHMARKS, SCORED).set_index("method")["pareto"]
+    found = tradeoff(replicates(samples, BENCHMARKS, SCORED), updates).set_index("method")["pareto"]
     assert found.to_dict() == {BASE: True, "sft": True, "lora": True}  # lora is the base; sft trades
 
 

@@ -23,7 +23,7 @@ from dataclasses import asdict
 from tradeoff import sources
 from tradeoff.evaluation import BASE_TEXT, general
 from tradeoff.provenance import canonical_json, code_digest
-from tradeoff.study import BASE, Run, load_for_snakemake
+from tradeoff.study import BASE, Run, load_for_snakemake, method_spec
 
 STUDY = load_for_snakemake(
     Path(workflow.basedir) / "config/quickstart.yaml",
@@ -34,6 +34,20 @@ if STUDY.data_root:
     os.environ.update(HF_HUB_OFFLINE="1")
 ROOT = f"results/{STUDY.study}"
 DATA = sources.registry()
+# Names in tables/, each made by the module of its name but for `samples` (collect) and `hypervolume` (pareto).
+TABLES = [
+    "samples",
+    "scores",
+    "tradeoff",
+    "comparisons",
+    "pareto",
+    "hypervolume",
+    "views",
+    "recommendation",
+    "hypotheses",
+    "against_paper",
+]
+TABLE_MODULES = ["collect", *(name for name in TABLES if name not in ("samples", "hypervolume"))]
 TAUGHT = [name for name, domain in STUDY.domains.items() if domain.taught_by]
 RUN = "{model}/{domain}/{method}/lr={rate}/seed={seed}"
 

@@ -28,6 +28,7 @@ rule summarise:
     input:
         tradeoff="<study>/tables/tradeoff.parquet",
         scores="<study>/tables/scores.parquet",
+        recommendation="<study>/tables/recommendation.parquet",
     output:
         "<study>/summary.txt",
     log:

@@ -1,4 +1,4 @@
-# All runs' items to three tables.
+# All runs' items to tables.
 
 
 rule tabulate:
@@ -7,9 +7,7 @@ rule tabulate:
         samples=[f"<study>/runs/{run.path}/samples.parquet" for run in STUDY.runs()],
         cards=[f"<study>/runs/{run.path}/card.json" for run in STUDY.runs()],
     output:
-        samples="<study>/tables/samples.parquet",
-        scores="<study>/tables/scores.parquet",
-        tradeoff="<study>/tables/tradeoff.parquet",
+        **{name: f"<study>/tables/{name}.parquet" for name in TABLES},
     log:
         "<study>/logs/tabulate.log",
     conda:
@@ -18,6 +16,9 @@ rule tabulate:
         entries=entries(),
         benchmarks=benchmarks(),
         scored=canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains}),
-        code=code_digest(["tradeoff.tables.collect", "tradeoff.tables.tradeoff"]),
+        sources=canonical_json({name: model.source for name, model in STUDY.models.items()}),
+        kinds=canonical_json({name: domain.kind for name, domain in STUDY.domains.items()}),
+        methods=canonical_json({name: method_spec(method) for name, method in STUDY.methods.items()}),
+        code=code_digest(f"tradeoff.tables.{module}" for module in TABLE_MODULES),
     script:
         "../scripts/tabulate.py"

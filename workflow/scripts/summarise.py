@@ -11,6 +11,6 @@ from tradeoff.tables import schemas
 
 with logged(snakemake.log[0]):
     benchmarks = {name: from_json(spec) for name, spec in json.loads(snakemake.params.benchmarks)}
-    tables = [schemas.read(Path(file)) for file in (snakemake.input.tradeoff, snakemake.input.scores)]
+    tables = [schemas.read(Path(file)) for file in snakemake.input]
     text = summary(*tables, benchmarks)
     write_whole(Path(snakemake.output[0]), lambda aside: aside.write_text(text, encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""All runs' items to samples, scores and trade-off tables."""
+"""All runs' items to samples, scores, and every table that compares runs."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,16 @@ from pathlib import Path
 from tradeoff.errors import logged
 from tradeoff.evaluation import from_json
 from tradeoff.tables import schemas
+from tradeoff.tables.against_paper import against_paper
 from tradeoff.tables.collect import Entry, card_of, collect
+from tradeoff.tables.comparisons import comparisons
+from tradeoff.tables.hypotheses import hypotheses
+from tradeoff.tables.pareto import front, hypervolume
+from tradeoff.tables.recommendation import recommendation
+from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores
 from tradeoff.tables.tradeoff import tradeoff
+from tradeoff.tables.views import views
 
 with logged(snakemake.log[0]):
     entries = [
@@ -27,7 +34,20 @@ with logged(snakemake.log[0]):
     samples = collect(entries, benchmarks)
     cards = [card_of(entry) for entry in entries if entry.domain is not None]
     updates = {card["run_id"]: {**card["update"], **card["training"], **card["cost"]} for card in cards}
-    schemas.write(Path(snakemake.output.samples), samples, schemas.SAMPLES)
-    schemas.write(Path(snakemake.output.scores), scores(samples), schemas.SCORES)
-    schema = schemas.tradeoff([name for name in benchmarks if name not in scored])
-    schemas.write(Path(snakemake.output.tradeoff), tradeoff(samples, updates, benchmarks, scored), schema)
+    studied = replicates(samples, benchmarks, scored)
+    named = [json.loads(text) for text in (snakemake.params.sources, snakemake.params.kinds, snakemake.params.methods)]
+    general = [name for name in benchmarks if name not in scored]
+    tables = {
+        "samples": (samples, schemas.SAMPLES),
+        "scores": (scores(samples), schemas.SCORES),
+        "tradeoff": (tradeoff(studied, updates), schemas.tradeoff(general)),
+        "comparisons": (comparisons(studied), schemas.COMPARISONS),
+        "pareto": (front(studied), schemas.PARETO),
+        "hypervolume": (hypervolume(studied), schemas.HYPERVOLUME),
+        "views": (views(studied, updates), schemas.VIEWS),
+        "recommendation": (recommendation(studied), schemas.RECOMMENDATION),
+        "hypotheses": (hypotheses(studied), schemas.HYPOTHESES),
+        "against_paper": (against_paper(studied, *named), schemas.AGAINST_PAPER),
+    }
+    for name, (table, schema) in tables.items():
+        schemas.write(Path(snakemake.output[name]), table, schema)

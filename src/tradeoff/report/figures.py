@@ -22,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 @dataclass(frozen=True)
 class View:
-    """Two columns of the trade-off table against each other; up and right is better."""
+    """Two columns of the trade-off table against each other, and whose intervals are drawn; up and right is better."""
 
     x: str
     x_error: str
@@ -35,18 +35,18 @@ class View:
 
 SCORES = View(
     "domain_score",
-    "domain_stderr",
+    "domain_score",
     "domain score (higher is better)",
     "general_score",
-    "general_stderr",
+    "general_score",
     "general score (higher is better)",
 )
 NATS = View(
     "domain_code_length",
-    "domain_code_length_change_stderr",
+    "domain_code_length_change",
     "domain code length, nats per token (lower is better)",
     BASE_TEXT,
-    f"{BASE_TEXT}_change_stderr",
+    f"{BASE_TEXT}_change",
     "KL from the base on its own text, nats per token (lower is better)",
     lower_is_better=True,
 )
@@ -84,7 +84,8 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, view: View) -> None:
-    values = rows.astype(dict.fromkeys((view.x, view.x_error, view.y, view.y_error), float))
+    values = rows.astype({name: float for e in (view.x_error, view.y_error) for name in (e, f"{e}_low", f"{e}_high")})
+    values = values.astype({view.x: float, view.y: float})
     base = values[values["method"] == BASE].iloc[0]
     axes.axvline(base[view.x], color="0.85", zorder=0)
     axes.axhline(base[view.y], color="0.85", zorder=0)
@@ -95,8 +96,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, view: View) -> None:
         axes.errorbar(
             points[view.x],
             points[view.y],
-            xerr=points[view.x_error],
-            yerr=points[view.y_error],
+            xerr=_reach(points, view.x_error),
+            yerr=_reach(points, view.y_error),
             color=colour,
             marker=marker,
             markersize=6,
@@ -122,3 +123,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, view: View) -> None:
         front = values[values["pareto"]].sort_values(view.x)
         axes.step(front[view.x], front[view.y], "k:", where="pre", linewidth=1, alpha=0.5, label="Pareto front")
     axes.legend(fontsize=8, framealpha=0.9)
+
+
+def _reach(points: pd.DataFrame, name: str) -> list[pd.Series]:
+    """How far the interval of a column goes below and above it."""
+    return [points[name] - points[f"{name}_low"], points[f"{name}_high"] - points[name]]

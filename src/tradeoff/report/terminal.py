@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -9,21 +10,25 @@ import pandas as pd
 from tradeoff.evaluation import CODE_LENGTH, Benchmark
 from tradeoff.study import BASE, canonical_rate
 
+WIDTH = 120
 MOST_TRUNCATED = 0.01  # a larger share of cut answers is told: scores then measure the limit too
 
 
-def summary(table: pd.DataFrame, scores: pd.DataFrame, benchmarks: Mapping[str, Benchmark]) -> str:
-    """A text table for each model and domain.
+def summary(
+    table: pd.DataFrame, scores: pd.DataFrame, recommendation: pd.DataFrame, benchmarks: Mapping[str, Benchmark]
+) -> str:
+    """A text table for each model and domain, and at the end what follows from it, in words.
 
     Args:
         table: `tradeoff.parquet`.
         scores: `scores.parquet`.
+        recommendation: `recommendation.parquet`.
         benchmarks: All of the study, in its order.
     """
     unbounded = [name for name, known in benchmarks.items() if not known.bounded]
     blocks = []
     for (model, domain), rows in table.groupby(["model", "domain"], sort=False):
-        head = ["method", "rate", "domain", "gain", "±95%", "general", "change", "±95%"]
+        head = ["method", "rate", "domain", "gain", "95%", "general", "change", "95%"]
         head += ["domain nats", *(f"{name} {benchmarks[name].metrics[0]}" for name in unbounded), "Pareto"]
         body = [_line(row, unbounded) for _, row in rows.iterrows()]
         widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
@@ -42,7 +47,7 @@ def summary(table: pd.DataFrame, scores: pd.DataFrame, benchmarks: Mapping[str, 
                 ]
             )
         )
-    return "\n".join([*blocks, *_truncated(scores)]) + "\n"
+    return "\n".join([*blocks, *_truncated(scores), *_recommended(recommendation)]) + "\n"
 
 
 def _truncated(scores: pd.DataFrame) -> list[str]:
@@ -56,6 +61,22 @@ def _truncated(scores: pd.DataFrame) -> list[str]:
     ]
 
 
+def _recommended(recommendation: pd.DataFrame) -> list[str]:
+    """What is recommended for each bound on the loss, or why nothing is."""
+    lines = []
+    for (model, domain), rows in recommendation.groupby(["model", "domain"], sort=False):
+        lines += [f"\nRecommendation for {model} on {domain}, by the most loss of general score that is accepted:", ""]
+        for (verdict, reason), alike in rows.groupby(["verdict", "reason"], sort=False):
+            bounds = ", ".join(f"{bound:.2f}" for bound in alike["bound"])
+            about = f"  {bounds}  {verdict}: "
+            lines += textwrap.wrap(str(reason), WIDTH, initial_indent=about, subsequent_indent=" " * 4)
+    return lines
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:+.3f} to {high:+.3f}"
+
+
 def _line(row: pd.Series, unbounded: list[str]) -> list[str]:
     base = row["method"] == BASE
     cells = [row["method"], "-" if base else canonical_rate(float(row["learning_rate"]))]
@@ -64,7 +85,7 @@ def _line(row: pd.Series, unbounded: list[str]) -> list[str]:
         cells += (
             ["-", "-"]
             if base
-            else [f"{row[f'{side}_change']:+.3f}", f"{(row[f'{side}_change_high'] - row[f'{side}_change']):.3f}"]
+            else [f"{row[f'{side}_change']:+.3f}", _span(row[f"{side}_change_low"], row[f"{side}_change_high"])]
         )
     cells += [f"{row[name]:.3f}" for name in (f"domain_{CODE_LENGTH}", *unbounded)]
     return [*cells, "*" if row["pareto"] else ""]

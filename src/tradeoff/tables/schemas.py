@@ -75,14 +75,19 @@ COST = [  # null for the base; of a derived run, its source's training; the mean
 ]
 
 
-def _interval(name: str, nullable: bool = False) -> list[pa.Field]:
-    """An estimate with the ends of its 95 % interval."""
-    return [pa.field(f"{name}{end}", pa.float64(), nullable=nullable) for end in ("", "_low", "_high")]
+def _interval(name: str, nullable: bool = False, bounded: bool = True) -> list[pa.Field]:
+    """An estimate with the ends of its 95 % interval.
+
+    A number without bounds, such as nats, has no interval where it was measured on a single item: its ends are null.
+    """
+    ends = [pa.field(f"{name}_{end}", pa.float64(), nullable=nullable or not bounded) for end in ("low", "high")]
+    return [pa.field(name, pa.float64(), nullable=nullable), *ends]
 
 
 def tradeoff(benchmarks: list[str]) -> pa.Schema:
     """The schema of `tradeoff.parquet` for a study with these general benchmarks: six columns for each."""
-    parts = [f for name in [*benchmarks, "domain_code_length"] for f in _interval(name) + _interval(f"{name}_change")]
+    names = [f"{name}{end}" for name in [*benchmarks, "domain_code_length"] for end in ("", "_change")]
+    parts = [field for name in names for field in _interval(name, bounded=False)]
     return pa.schema(
         [
             *POINT,
@@ -105,7 +110,7 @@ COMPARISONS = pa.schema(
         _required("benchmark", pa.string()),
         _required("metric", pa.string()),
         _required("filter", pa.string()),
-        *_interval("difference"),
+        *_interval("difference", bounded=False),
         _required("n", pa.int32()),  # items
         _required("better", pa.int32()),  # items whose mean over seeds is higher
         _required("worse", pa.int32()),
@@ -203,7 +208,7 @@ TRAJECTORY = pa.schema(
         _required("fraction", pa.float64()),  # of the training that is done; 0 is the base, 1 the run
         _required("step", pa.int32()),
         *(f for name in ("domain", "general") for f in _interval(f"{name}_score") + _interval(f"{name}_change")),
-        *_interval("domain_code_length"),
+        *_interval("domain_code_length", bounded=False),
         *_interval("kl", nullable=True),  # to the base, nats per token of its own text; null without base_text
         pa.field("delta_norm", pa.float64()),
     ]
