@@ -125,9 +125,9 @@ def step_of_process(
     """One process's micro-batches of a step: as many in each process, since they go through the model together."""
     of_each = [micro_batches(numbers[n::processes], sequences, token_budget, packed) for n in range(processes)]
     mine = [collate(part, sequences, pad_id, packed) for part in of_each[process]]
+    lacking = max(map(len, of_each)) - len(mine)
     shortest = min(numbers, key=lambda n: (len(sequences[n].ids), n))
-    filler = replace(collate([shortest], sequences, pad_id, packed), filler=True)
-    return mine + [filler] * (max(map(len, of_each)) - len(mine))
+    return mine + [replace(collate([shortest], sequences, pad_id, packed), filler=True) for _ in range(lacking)]
 
 
 def describe(sequences: list[Sequence]) -> dict[str, Any]:
