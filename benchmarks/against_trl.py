@@ -8,7 +8,7 @@ import sysconfig
 
 import common
 
-ROUNDS, COUNT, BATCH = 3, 16, 4
+ROUNDS, COUNT, BATCH = 3, 8, 4
 ENVIRONMENT = common.OUTPUT / "trl-venv"
 
 

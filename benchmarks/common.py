@@ -53,8 +53,8 @@ def matrix_peak() -> float:
 
 def model() -> Path:
     """The folder of SmolLM2-135M-Instruct, imported once."""
-    from tradeoff.models import CARD, import_base
-    from tradeoff.provenance import write_json
+    from tradeoff.models import import_base
+    from tradeoff.provenance import CARD, write_json
 
     if not (MODEL / CARD).is_file():
         write_json(MODEL / CARD, import_base(SOURCE, None, MODEL))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import common
 import train_ours
 
-ROUNDS, COUNT, BATCH = 2, 16, 4
+ROUNDS, COUNT, BATCH = 2, 8, 4
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import torch
 
 from tradeoff.errors import UserError
 from tradeoff.methods.lora import LoRA
-from tradeoff.models import CARD, DELTA, Delta, LowRank, load_base, load_parameters, load_result
-from tradeoff.provenance import write_json
+from tradeoff.models import DELTA, Delta, LowRank, load_base, load_parameters, load_result
+from tradeoff.provenance import CARD, write_json
 
 STEPS = {"epochs": 4, "batch_size": 4, "schedule": "constant", "warmup": 0.0}
 NAME = "model.layers.0.mlp.up_proj.weight"

@@ -29,6 +29,7 @@ methods:
 learning_rates: ["1e-3"]
 seeds: [0]
 general: [ifeval_mini, arithmetic_mini, base_text]
+trajectory: [0.5]
 data:       {{train: 6, test: 4}}
 training:   {{epochs: 1, batch_size: 3, batch_tokens: 4096, max_length: 4096}}
 evaluation: {{items: 3}}
@@ -86,7 +87,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Tree:
 
 def test_every_run_is_in_the_tables_in_their_schemas(tree: Tree) -> None:
     tables = tree.results / "tables"
-    compared = ("comparisons", "pareto", "hypervolume", "views", "recommendation", "hypotheses", "against_paper")
+    compared = ("comparisons", "pareto", "hypervolume", "views", "recommendation", "hypotheses", "against_paper", "trajectory")
     expected = {name: getattr(schemas, name.upper()) for name in ("samples", "scores", *compared)}
     expected["tradeoff"] = schemas.tradeoff(GENERAL)
     for name, schema in expected.items():
@@ -136,7 +137,7 @@ def test_an_edit_to_a_method_retrains_that_method_alone(tree: Tree) -> None:
     file = tree.folder / "src/tradeoff/methods/talr.py"
     with _edited(file, lambda text: text.replace("/ tau).exp()", "/ (2 * tau)).exp()")):
         jobs = tree.planned()
-    assert (jobs["train"], jobs["evaluate"]) == (1, 1)
+    assert (jobs["train"], jobs["evaluate"]) == (1, 2)
     assert "derive" not in jobs
 
 
@@ -155,7 +156,7 @@ def test_an_edit_to_a_figure_retrains_nothing(tree: Tree) -> None:
 def test_one_more_rate_adds_only_its_own_runs(tree: Tree) -> None:
     with _edited(tree.study, lambda text: text.replace('["1e-3"]', '["1e-3", "1e-4"]')):
         jobs = tree.planned()
-    assert (jobs["train"], jobs["derive"], jobs["evaluate"]) == (5, 1, 6)
+    assert (jobs["train"], jobs["derive"], jobs["evaluate"]) == (5, 1, 12)
     assert "evaluate_base" not in jobs
 
 
@@ -163,7 +164,7 @@ def test_one_more_benchmark_trains_nothing(tree: Tree) -> None:
     with _edited(tree.study, lambda text: text.replace("[ifeval_mini, arithmetic_mini, base_text]", "[ifeval_mini]")):
         jobs = tree.planned()
     assert "train" not in jobs
-    assert jobs["evaluate"] == 6
+    assert jobs["evaluate"] == 12
 
 
 class _edited:

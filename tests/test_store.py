@@ -10,8 +10,8 @@ import tiny
 from tradeoff import data, domains
 from tradeoff.evaluation import evaluate
 from tradeoff.evaluation.evaluate import Evaluator
-from tradeoff.models import CARD, load_result
-from tradeoff.provenance import digest, read_json, write_json
+from tradeoff.models import load_result
+from tradeoff.provenance import CARD, digest, read_json, write_json
 from tradeoff.study import Study
 
 STUDY = {

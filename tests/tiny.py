@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tradeoff import methods
-from tradeoff.models import CARD, import_base
-from tradeoff.provenance import write_json
+from tradeoff.models import import_base
+from tradeoff.provenance import CARD, write_json
 from tradeoff.training.loop import Result, train
 from tradeoff.training.settings import Training
 from tradeoff.training.tokens import Sequence

@@ -19,9 +19,9 @@ from tradeoff import data, domains, machine
 from tradeoff.domains import Domain, Example
 from tradeoff.errors import UserError, command
 from tradeoff.evaluation.lm import Response, respond, response_of, sampled
-from tradeoff.models import CARD, DTYPES, device, load_base, load_tokenizer
+from tradeoff.models import DTYPES, device, load_base, load_tokenizer
 from tradeoff.progress import Progress
-from tradeoff.provenance import read_json
+from tradeoff.provenance import CARD, read_json
 from tradeoff.training.tokens import end_ids, prompt_ids, prompt_text
 
 DRAWS = 3  # after the most likely response

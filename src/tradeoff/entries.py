@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, TypeAdapter, ValidationError, WithJsonSchema
 
 from tradeoff import domains, evaluation, methods
+from tradeoff.errors import one_line, shown
 from tradeoff.section import Section, fail, nearest, plain
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -35,9 +36,11 @@ def canonical_rate(value: object) -> str:
             raise InvalidOperation
         number = Decimal(str(value))
     except InvalidOperation:
-        raise ValueError(f"{value!r} is no learning rate; write a number such as 2e-5") from None
+        raise ValueError(f"{shown(value)} is no learning rate; write a number such as 2e-5") from None
     if not (number.is_finite() and 0 < float(number) < math.inf):
-        raise ValueError(f"a learning rate must be above 0 and finite, got {value}; write a number such as 2e-5")
+        raise ValueError(
+            f"a learning rate must be above 0 and finite, got {one_line(value, 60)}; write a number such as 2e-5"
+        )
     mantissa, exponent = f"{float(number):.15e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
 
@@ -67,7 +70,7 @@ def _built(
         parameters = dict(value)
         name = parameters.pop(key)
         if name not in package.names():
-            raise fail(f"unknown {key} {name!r}; {nearest(name, package.names())}")
+            raise fail(f"unknown {key} {shown(name)}; {nearest(name, package.names())}")
         return _with_fields(find(name), name, parameters, options)
 
     return read
@@ -78,7 +81,7 @@ def _with_fields(cls: type[T], name: str, parameters: dict[Any, Any], options: s
     for key in parameters:
         if key not in known:
             hint = nearest(key, known) if known else f"{name} has no {options}"
-            raise fail(f"unknown key {key!r}; {hint}")
+            raise fail(f"unknown key {shown(key)}; {hint}")
     try:
         return TypeAdapter(cls).validate_json(json.dumps(parameters, default=str, skipkeys=True), strict=True)
     except ValidationError as error:
@@ -88,7 +91,7 @@ def _with_fields(cls: type[T], name: str, parameters: dict[Any, Any], options: s
         key = str(where[0]) if where else name
         if key not in parameters:
             raise fail(f"{key}: {messages[0]}") from None
-        raise fail(f"{key}: should be {' or '.join(messages)}, got {parameters[key]!r}") from None
+        raise fail(f"{key}: should be {' or '.join(messages)}, got {shown(parameters[key])}") from None
 
 
 def _schema(key: str, package: ModuleType, find: Callable[[str], type[Any]]) -> dict[str, Any]:
@@ -155,7 +158,7 @@ def _entries(thing: str, choices: list[str], entry: Callable[[str], dict[str, An
             return value
         for index, name in enumerate(value):
             if name not in choices:
-                raise fail(f"unknown {thing} {name!r}; {nearest(name, choices)}")
+                raise fail(f"unknown {thing} {shown(name)}; {nearest(name, choices)}")
             if name in value[:index]:
                 raise fail(f"{name} is listed twice; remove one")
         return {name: entry(name) for name in value}
@@ -166,7 +169,7 @@ def _entries(thing: str, choices: list[str], entry: Callable[[str], dict[str, An
 def _known_suites(value: dict[str, Suite]) -> dict[str, Suite]:
     for name in value:
         if name not in evaluation.names():
-            raise fail(f"unknown benchmark {name!r}; {nearest(name, evaluation.names())}")
+            raise fail(f"unknown benchmark {shown(name)}; {nearest(name, evaluation.names())}")
     return value
 
 

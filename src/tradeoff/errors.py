@@ -25,6 +25,11 @@ def one_line(text: object, limit: int = 200) -> str:
     return re.sub(r"\s+", " ", str(text))[:limit]
 
 
+def shown(value: object) -> str:
+    """A value as it may stand in a line, cut to a length that leaves room for the remedy."""
+    return one_line(repr(value), 60)
+
+
 def command(main: Callable[[], None]) -> None:
     """Runs a command line's `main`.
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from tradeoff.errors import UserError, command
-from tradeoff.models import CARD, DTYPES, load_result, load_tokenizer
-from tradeoff.provenance import read_json
+from tradeoff.models import DTYPES, load_result, load_tokenizer
+from tradeoff.provenance import CARD, read_json
 
 
 def export(base: Path, run: Path, output: Path, dtype: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +26,41 @@ def take() -> None:
         torch.set_num_threads(int(threads))
     if "LOCAL_RANK" not in os.environ and (gpu := _free_gpu()) is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def several(count: int) -> None:
+    """Starts this command again as `count` processes that train together, unless it is one of them or is to be alone.
+
+    They find each other on a port that is free, so that two such jobs on one machine do not meet.
+    """
+    if count == 1 or "LOCAL_RANK" in os.environ:
+        return
+    spec = sys.modules["__main__"].__spec__
+    assert spec is not None, "a command is run as python -m"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m", spec.name]
+    os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])
+
+
+def energy_joules() -> float | None:
+    """What this job's GPU has used since its driver was loaded, where it tells.
+
+    A processor's counter counts the jobs beside this one too, so none is read.
+    """
+    if not torch.cuda.is_available():
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid))) / 1000
+    except Exception:  # no NVML, or a card without a counter
+        return None
 
 
 def _free_gpu() -> str | None:

@@ -21,13 +21,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from tradeoff import methods
 from tradeoff.errors import UserError, command, one_line
-from tradeoff.provenance import canonical_json, read_json, sha256_file, write_json, write_whole
+from tradeoff.provenance import CARD, canonical_json, read_json, sha256_file, write_json, write_whole
 from tradeoff.sources import package_file
 from tradeoff.training.sharding import whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WEIGHTS = "model.safetensors"
-CARD = "card.json"
 DELTA = "delta.safetensors"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[1]
 ROOT = SOURCE.parent
+CARD = "card.json"  # beside a large file or a run's files: what they are, in a few lines
 
 
 def canonical_json(value: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+from tradeoff.errors import shown
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -41,5 +43,5 @@ class Section(BaseModel):
         if isinstance(value, dict):
             for key in value:
                 if key not in cls.model_fields:
-                    raise fail(f"unknown key {key!r}; {nearest(key, list(cls.model_fields))}")
+                    raise fail(f"unknown key {shown(key)}; {nearest(key, list(cls.model_fields))}")
         return value

@@ -194,7 +194,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         if kind == "json":
             return list(json.loads(text))
         return [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError, csv.Error) as error:
+    except Exception as error:  # a damaged file makes its reader raise any of many kinds
         raise ValueError(f"{path}: cannot be read ({one_line(error)}); mend or replace the file") from None
 
 
@@ -208,7 +208,7 @@ def read_fields(path: Path, kinds: Mapping[str, type]) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         for field, kind in kinds.items():
             if not isinstance(row, dict) or not isinstance(row.get(field), kind):
-                raise ValueError(f"{path}, row {number}: has no {field}")
+                raise ValueError(f"{path}, row {number}: has no {field}; put the file of that name in its place")
     return [{field: row[field] for field in kinds} for row in rows]
 
 

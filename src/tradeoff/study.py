@@ -33,12 +33,12 @@ from tradeoff.entries import (
     finite,
     method_spec,
 )
-from tradeoff.errors import UserError, one_line
+from tradeoff.errors import UserError, one_line, shown
 from tradeoff.evaluation import BASE_TEXT, BASE_TEXTS, Benchmark
 from tradeoff.section import Precision, Section, fail, nearest, plain
-from tradeoff.training.settings import Training
+from tradeoff.training.settings import AT, Training
 
-__all__ = ["BASE", "Run", "Study", "StudyError", "canonical_rate", "load", "load_for_snakemake", "method_spec"]
+__all__ = ["AT", "BASE", "Run", "Study", "StudyError", "canonical_rate", "load", "load_for_snakemake", "method_spec"]
 
 BASE = "base"
 MOST_SEED = 2**31 - 1  # what numpy and the tables hold
@@ -46,6 +46,7 @@ SOURCE = r"^(package|hub|folder):.+$"
 COMMIT = r"[0-9a-f]{40}"
 DATA_ROOT = "data_root"
 Items = Annotated[int, Field(ge=2)] | Literal["all"]
+Fraction = Annotated[float, Field(ge=0.001, le=0.999)]
 
 
 class StudyError(UserError):
@@ -70,7 +71,7 @@ class Model(Section):
         if self.source.startswith("hub:") and not re.fullmatch(COMMIT, self.revision or ""):
             raise fail(
                 "a hub model is read at one commit, since a branch moves; "
-                f"add revision: <40 hex digits of the commit>, got {self.revision!r}"
+                f"add revision: <40 hex digits of the commit>, got {shown(self.revision)}"
             )
         return self
 
@@ -107,13 +108,14 @@ class Study(Section):
     learning_rates: Annotated[list[Rate], Field(min_length=1, description="every method runs at every rate")]
     seeds: Annotated[list[Annotated[int, Field(ge=0, le=MOST_SEED)]], Field(min_length=1)]
     general: Suites
+    trajectory: list[Fraction] = Field(default=[], description="shares of a training after which it is evaluated too")
     data: Data
     training: Training
     evaluation: Evaluation
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
-        for key in ("learning_rates", "seeds"):
+        for key in ("learning_rates", "seeds", "trajectory"):
             values = getattr(self, key)
             twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
             if twice is not None:
@@ -130,9 +132,11 @@ class Study(Section):
             if method.source is not None:
                 if method.source not in self.methods:
                     remedy = nearest(method.source, self.trained_methods) if self.trained_methods else "add it"
-                    raise fail(f"methods.{name}.of: there is no method {method.source!r} in this study; {remedy}")
+                    raise fail(f"methods.{name}.of: there is no method {shown(method.source)} in this study; {remedy}")
                 if self.methods[method.source].source is not None:
-                    raise fail(f"methods.{name}.of: {method.source!r} is derived itself; name a method that trains")
+                    raise fail(
+                        f"methods.{name}.of: {shown(method.source)} is derived itself; name a method that trains"
+                    )
 
     def _check_domains(self) -> None:
         for name in self.teachers:
@@ -143,7 +147,7 @@ class Study(Section):
                 raise fail(f"domains.{name}: the name is taken by a general benchmark; choose another")
             if domain.taught_by is not None and domain.taught_by not in self.all_models:
                 hint = nearest(domain.taught_by, list(self.all_models))
-                raise fail(f"domains.{name}.teacher: there is no model {domain.taught_by!r} in this study; {hint}")
+                raise fail(f"domains.{name}.teacher: there is no model {shown(domain.taught_by)} in this study; {hint}")
 
     def _check_general(self) -> None:
         for name, suite in self.general.items():
@@ -374,7 +378,7 @@ def from_command_line(file: Path, data_root: str | None) -> Study:
 def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     is_key = first["loc"][-1:] == ("[key]",)
-    where = ".".join(map(str, first["loc"][:-2] if is_key else first["loc"]))
+    where = ".".join(one_line(part, 64) for part in (first["loc"][:-2] if is_key else first["loc"]))
     if first["type"] == "study":
         return f"{where}: {first['msg']}" if where else first["msg"]
     if first["type"] == "missing":
@@ -382,7 +386,7 @@ def _first_error(error: ValidationError) -> str:
     if first["type"] == "too_short":
         return f"{where}: is empty; list at least one"
     message = _PATTERNS[first["ctx"]["pattern"]] if first["type"] == "string_pattern_mismatch" else plain(first["msg"])
-    return f"{where}: {'a name ' if is_key else ''}{message}, got {one_line(repr(first['input']), 60)}"
+    return f"{where}: {'a name ' if is_key else ''}{message}, got {shown(first['input'])}"
 
 
 _PATTERNS = {
@@ -398,7 +402,9 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for index, key in enumerate(keys):
             if key in keys[:index]:
-                raise yaml.YAMLError(f"the key {key!r} stands twice, line {node.value[index][0].start_mark.line + 1}")
+                raise yaml.YAMLError(
+                    f"the key {shown(key)} stands twice, line {node.value[index][0].start_mark.line + 1}"
+                )
         return super().construct_mapping(node, deep)
 
 

@@ -23,7 +23,7 @@ from dataclasses import asdict
 from tradeoff import sources
 from tradeoff.evaluation import BASE_TEXT, general
 from tradeoff.provenance import canonical_json, code_digest
-from tradeoff.study import BASE, Run, load_for_snakemake, method_spec
+from tradeoff.study import AT, BASE, Run, load_for_snakemake, method_spec
 
 STUDY = load_for_snakemake(
     Path(workflow.basedir) / "config/quickstart.yaml",
@@ -46,10 +46,13 @@ TABLES = [
     "recommendation",
     "hypotheses",
     "against_paper",
+    "trajectory",
 ]
 TABLE_MODULES = ["collect", *(name for name in TABLES if name not in ("samples", "hypervolume"))]
 TAUGHT = [name for name, domain in STUDY.domains.items() if domain.taught_by]
 RUN = "{model}/{domain}/{method}/lr={rate}/seed={seed}"
+# A study's `trajectory`: folders in a run's, which hold it as it was on the way.
+SNAPSHOTS = [f"/{AT}{fraction:g}" for fraction in STUDY.trajectory]
 
 
 def either(names):
@@ -64,6 +67,7 @@ wildcard_constraints:
     method=either(STUDY.methods),
     rate=r"[0-9.]+e[-+][0-9]+",
     seed=r"[0-9]+",
+    at=either(SNAPSHOTS) + "|",
 
 
 def run_of(wildcards):
@@ -162,7 +166,7 @@ def entries():
     ]
     runs = [
         {
-            "folder": f"{ROOT}/runs/{run.path}",
+            "folder": f"{ROOT}/runs/{run.path}{at}",
             "model": run.model,
             "domain": run.domain,
             "method": run.method,
@@ -172,6 +176,7 @@ def entries():
             "benchmarks": list(STUDY.benchmarks(run.domain)),
             "base_folder": f"{ROOT}/models/{run.model}",
         }
+        for at in ["", *SNAPSHOTS]
         for run in STUDY.runs()
     ]
     return canonical_json(bases + runs)

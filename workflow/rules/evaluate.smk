@@ -47,11 +47,11 @@ rule evaluate:
         base="<study>/models/{model}/card.json",
         texts=base_texts,
         data=lambda wildcards: tested_on(wildcards.domain),
-        run=f"<study>/runs/{RUN}/card.json",
+        run=f"<study>/runs/{RUN}{{at}}/card.json",
     output:
-        f"<study>/runs/{RUN}/samples.parquet",
+        f"<study>/runs/{RUN}{{at}}/samples.parquet",
     log:
-        f"<study>/logs/evaluate/{RUN}.log",
+        f"<study>/logs/evaluate/{RUN}{{at}}.log",
     conda:
         "../../envs/tradeoff.yaml"
     params:
@@ -61,4 +61,5 @@ rule evaluate:
     shell:
         "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --run $(dirname {input.run}) "
         "--root {params.root} --settings {params.settings:q} --benchmarks {params.benchmarks:q} "
-        "--label '{wildcards.method} {wildcards.rate} {wildcards.seed}' --output {output} 2>&1 | tee {log}"
+        "--label '{wildcards.method} {wildcards.rate} {wildcards.seed}{wildcards.at}' --output {output} "
+        "2>&1 | tee {log}"

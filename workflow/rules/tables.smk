@@ -4,8 +4,8 @@
 rule tabulate:
     input:
         bases=expand(f"<study>/runs/{{model}}/{BASE}/samples.parquet", model=STUDY.models),
-        samples=[f"<study>/runs/{run.path}/samples.parquet" for run in STUDY.runs()],
-        cards=[f"<study>/runs/{run.path}/card.json" for run in STUDY.runs()],
+        samples=[f"<study>/runs/{run.path}{at}/samples.parquet" for at in ["", *SNAPSHOTS] for run in STUDY.runs()],
+        cards=[f"<study>/runs/{run.path}{at}/card.json" for at in ["", *SNAPSHOTS] for run in STUDY.runs()],
     output:
         **{name: f"<study>/tables/{name}.parquet" for name in TABLES},
     log:

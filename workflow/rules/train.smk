@@ -11,6 +11,8 @@ rule train:
         card=f"<study>/runs/{RUN}/card.json",
         delta=f"<study>/runs/{RUN}/delta.safetensors",
         steps=f"<study>/runs/{RUN}/steps.parquet",
+        snapshots=[f"<study>/runs/{RUN}{at}/card.json" for at in SNAPSHOTS],
+        deltas=[f"<study>/runs/{RUN}{at}/delta.safetensors" for at in SNAPSHOTS],
     log:
         f"<study>/logs/train/{RUN}.log",
     wildcard_constraints:
@@ -23,18 +25,25 @@ rule train:
         tokens=lambda wildcards, input: parquet(input.tokens),
         checkpoints=f"{ROOT}/checkpoints",
         base_nll=lambda wildcards, input: f"--base-nll {parquet(input.base_nll)}" if input.base_nll else "",
+    resources:
+        processes=1,
     shell:
         "python -m tradeoff.training.train --spec {params.spec:q} --code {params.code} "
         "--base $(dirname {input.base}) --data {input.data} --tokens {params.tokens} {params.base_nll} "
-        "--output $(dirname {output.card}) --checkpoints {params.checkpoints} 2>&1 | tee {log}"
+        "--output $(dirname {output.card}) --checkpoints {params.checkpoints} --snapshots {output.snapshots} "
+        "--processes {resources.processes} 2>&1 | tee {log}"
 
 
 rule derive:
     input:
         base="<study>/models/{model}/card.json",
         source=lambda wildcards: f"<study>/runs/{STUDY.source_of(run_of(wildcards)).path}/card.json",
+        on_the_way=lambda wildcards: [
+            f"<study>/runs/{STUDY.source_of(run_of(wildcards)).path}{at}/card.json" for at in SNAPSHOTS
+        ],
     output:
-        f"<study>/runs/{RUN}/card.json",
+        card=f"<study>/runs/{RUN}/card.json",
+        snapshots=[f"<study>/runs/{RUN}{at}/card.json" for at in SNAPSHOTS],
     log:
         f"<study>/logs/derive/{RUN}.log",
     wildcard_constraints:
@@ -46,5 +55,5 @@ rule derive:
         code=lambda wildcards: code_digest(["tradeoff.training.derive", recipe_module(wildcards.method)]),
     shell:
         "python -m tradeoff.training.derive --spec {params.spec:q} --code {params.code} "
-        "--base $(dirname {input.base}) --source $(dirname {input.source}) --output $(dirname {output}) "
-        "2>&1 | tee {log}"
+        "--base $(dirname {input.base}) --source $(dirname {input.source}) --output $(dirname {output.card}) "
+        "--snapshots {output.snapshots} 2>&1 | tee {log}"

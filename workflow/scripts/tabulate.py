@@ -15,6 +15,7 @@ from tradeoff.tables.recommendation import recommendation
 from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores
 from tradeoff.tables.tradeoff import tradeoff
+from tradeoff.tables.trajectory import trajectory
 from tradeoff.tables.views import views
 
 with logged(snakemake.log[0]):
@@ -31,9 +32,13 @@ with logged(snakemake.log[0]):
     ]
     benchmarks = {name: from_json(spec) for name, spec in json.loads(snakemake.params.benchmarks)}
     scored = json.loads(snakemake.params.scored)
-    samples = collect(entries, benchmarks)
+    items = collect(entries, benchmarks)
+    on_the_way = items["fraction"] < 1
+    samples, snapshots = items[~on_the_way][schemas.SAMPLES.names], items[on_the_way]
     cards = [card_of(entry) for entry in entries if entry.domain is not None]
-    updates = {card["run_id"]: {**card["update"], **card["training"], **card["cost"]} for card in cards}
+    runs = [card for card in cards if "fraction" not in card]
+    updates = {card["run_id"]: {**card["update"], **card["training"], **card["cost"]} for card in runs}
+    norms = {(c["run_id"], c["fraction"]): c["update"]["delta_norm"] for c in cards if "fraction" in c}
     studied = replicates(samples, benchmarks, scored)
     named = [json.loads(text) for text in (snakemake.params.sources, snakemake.params.kinds, snakemake.params.methods)]
     general = [name for name in benchmarks if name not in scored]
@@ -48,6 +53,7 @@ with logged(snakemake.log[0]):
         "recommendation": (recommendation(studied), schemas.RECOMMENDATION),
         "hypotheses": (hypotheses(studied), schemas.HYPOTHESES),
         "against_paper": (against_paper(studied, *named), schemas.AGAINST_PAPER),
+        "trajectory": (trajectory(snapshots, samples, updates, benchmarks, scored, norms), schemas.TRAJECTORY),
     }
     for name, (table, schema) in tables.items():
         schemas.write(Path(snakemake.output[name]), table, schema)

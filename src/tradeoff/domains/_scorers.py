@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from tradeoff.domains import Metric
+from tradeoff.errors import shown
 from tradeoff.numbers import lenient_answer
 from tradeoff.section import nearest
 
@@ -153,7 +154,7 @@ class Choice(Scorer[str]):
         for choice in self.choices:
             if _fold(choice, self.ignore_case) == _fold(text, self.ignore_case):
                 return choice
-        raise ValueError(f"'answer' is {text!r}, which is no choice; {nearest(text, list(self.choices))}")
+        raise ValueError(f"'answer' is {shown(text)}, which is no choice; {nearest(text, list(self.choices))}")
 
     def default(self, response: str) -> str | None:
         """The choice that the response names."""
@@ -213,7 +214,7 @@ class Regex(Scorer[list[str]]):
             try:
                 _compiled(pattern, self.ignore_case)
             except Exception as error:  # the package raises more than its own kind
-                raise ValueError(f"'answer' is no regular expression ({error}); mend {pattern!r}") from None
+                raise ValueError(f"'answer' is no regular expression ({error}); mend {shown(pattern)}") from None
         return patterns
 
     def default(self, response: str) -> list[str]:

@@ -43,7 +43,7 @@ from tradeoff.domains._scorers import (
     kind_of,
 )
 from tradeoff.draws import draw
-from tradeoff.errors import one_line
+from tradeoff.errors import one_line, shown
 from tradeoff.section import fail, nearest
 
 
@@ -224,7 +224,7 @@ def _turn(turn: Any, where: str) -> Message:
     _known(turn, ["role", "content"], where)
     role = _text(turn, "role", where)
     if role not in _ROLES:
-        raise ValueError(f"{where}unknown role {role!r}; {nearest(role, _ROLES)}")
+        raise ValueError(f"{where}unknown role {shown(role)}; {nearest(role, _ROLES)}")
     return {"role": role, "content": _text(turn, "content", where)}
 
 
@@ -270,7 +270,7 @@ def _wanted(fields: dict[str, Any], response: str, split: Split, scorer: Scorer[
 def _known(fields: dict[str, Any], keys: list[str], where: str = "") -> None:
     for key in fields:
         if key not in keys:
-            raise ValueError(f"{where}unknown key {key!r}; {nearest(key, keys)}")
+            raise ValueError(f"{where}unknown key {shown(key)}; {nearest(key, keys)}")
 
 
 def _text(fields: dict[str, Any], key: str, where: str = "") -> str:
@@ -298,11 +298,11 @@ def _check_choices(choices: tuple[str, ...], ignore_case: bool) -> None:
         raise fail("choices: the scorer choice chooses from at least two; list them")
     for index, choice in enumerate(choices):
         if not choice.strip() or choice != choice.strip():
-            raise fail(f"choices: {choice!r} is empty or has white space around it; write a word")
+            raise fail(f"choices: {shown(choice)} is empty or has white space around it; write a word")
         read_as = Choice(choices, ignore_case).default(choice)
         if choice in choices[:index] or read_as != choice:
             why = "is listed twice" if read_as == choice else f"in a response would be read as {read_as!r}"
-            raise fail(f"choices: {choice!r} {why}; reword it")
+            raise fail(f"choices: {shown(choice)} {why}; reword it")
 
 
 def _tell(name: str, examples: list[Example], what: str) -> None:
@@ -321,7 +321,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} stands twice; remove one")
+            raise ValueError(f"the key {shown(key)} stands twice; remove one")
         found[key] = value
     return found
 

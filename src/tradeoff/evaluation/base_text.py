@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         pa.field("ids", pa.list_(pa.int32()), nullable=False),
         pa.field("prompt_length", pa.int32(), nullable=False),
         pa.field("nll", pa.list_(pa.float32()), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
     ]
 )
 NEW_TOKENS = 64
@@ -73,11 +74,12 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt, the base's continuation and the base's losses on it, nats."""
+    """A prompt, the base's continuation, the base's losses on it, nats, and it in letters, without special tokens."""
 
     prompt: str
     sequence: Sequence
     nll: tuple[float, ...]
+    text: str
 
 
 def sample(
@@ -94,7 +96,8 @@ def sample(
         )
     ]
     nll = token_losses(model, sequences, pad_id, BATCH_TOKENS, precision, "base text")
-    return [Text(p, s, tuple(n.tolist())) for p, s, n in zip(prompts, sequences, nll, strict=True)]
+    written = [tokenizer.decode(s.ids[s.prompt_length :], skip_special_tokens=True) for s in sequences]
+    return [Text(p, s, tuple(n.tolist()), w) for p, s, n, w in zip(prompts, sequences, nll, written, strict=True)]
 
 
 def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str, label: str) -> list[Sample]:
@@ -112,12 +115,14 @@ def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str
                 task_version=version,
                 item=text.sequence.id,
                 prompt=text.prompt,
-                target="",
+                target=text.text,
                 response="",
                 truncated=False,
                 invalid=False,
                 values={"kl": mean - base_mean, CODE_LENGTH: mean},
                 weights={"kl": weight, CODE_LENGTH: weight},
+                token_nll=tensor.tolist(),
+                text_bytes=len(text.text.encode()),
             )
         )
     return rows
@@ -126,7 +131,13 @@ def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str
 def write(path: Path, texts: list[Text]) -> None:
     """Writes texts to Parquet."""
     rows = [
-        {"prompt": t.prompt, "ids": t.sequence.ids, "prompt_length": t.sequence.prompt_length, "nll": t.nll}
+        {
+            "prompt": t.prompt,
+            "ids": t.sequence.ids,
+            "prompt_length": t.sequence.prompt_length,
+            "nll": t.nll,
+            "text": t.text,
+        }
         for t in texts
     ]
     write_whole(path, lambda aside: pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), aside))
@@ -135,7 +146,12 @@ def write(path: Path, texts: list[Text]) -> None:
 def read(path: Path) -> list[Text]:
     """Reads what `write` wrote."""
     return [
-        Text(r["prompt"], Sequence(f"{BASE_TEXT}-{n:03}", tuple(r["ids"]), r["prompt_length"]), tuple(r["nll"]))
+        Text(
+            r["prompt"],
+            Sequence(f"{BASE_TEXT}-{n:03}", tuple(r["ids"]), r["prompt_length"]),
+            tuple(r["nll"]),
+            r["text"],
+        )
         for n, r in enumerate(pq.read_table(path).to_pylist())
     ]
 

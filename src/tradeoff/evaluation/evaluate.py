@@ -26,9 +26,9 @@ from tradeoff.evaluation.lm import respond
 from tradeoff.evaluation.samples import SCHEMA, Prompting, Sample, table
 from tradeoff.evaluation.task import Task, run_task
 from tradeoff.evaluation.weights import item_weights
-from tradeoff.models import CARD, DTYPES, device, load_result, load_tokenizer
+from tradeoff.models import DTYPES, device, load_result, load_tokenizer
 from tradeoff.progress import Progress
-from tradeoff.provenance import digest, read_json, sha256_file, write_whole
+from tradeoff.provenance import CARD, digest, read_json, sha256_file, write_whole
 from tradeoff.sources import fetched
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.tokens import encode, prompt_text
@@ -132,6 +132,8 @@ class Evaluator:
                 invalid=outcome.invalid,
                 values={**outcome.values, CODE_LENGTH: nll_T.double().mean().item()},
                 weights={**weight, CODE_LENGTH: float(len(nll_T))},
+                token_nll=nll_T.tolist(),
+                text_bytes=len(example.response.encode()),
             )
             for example, prompt, response, outcome, weight, nll_T in zip(
                 examples, prompts, found, outcomes, weights, nll, strict=True

@@ -27,8 +27,11 @@ SCHEMA = pa.schema(
         pa.field("batch_size", pa.int32(), nullable=False),
         pa.field("values", VALUES, nullable=False),
         pa.field("weights", VALUES, nullable=False),
+        pa.field("token_nll", pa.list_(pa.float32())),
+        pa.field("text_bytes", pa.int32()),
     ]
 )
+CODE = ("token_nll", "text_bytes")  # of the text whose code length was measured
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Sample:
         invalid: No answer could be read from the response.
         values: A value for each metric; under one of lm-eval's filters it is called `metric,filter`.
         weights: The item's weight in each metric's mean.
+        token_nll: The nll of each token whose code length was measured, nats; None where none was.
+        text_bytes: UTF-8 bytes of that text, without special tokens.
     """
 
     benchmark: str
@@ -79,6 +84,8 @@ class Sample:
     invalid: bool
     values: dict[str, float]
     weights: dict[str, float]
+    token_nll: list[float] | None = None
+    text_bytes: int | None = None
 
 
 def table(samples: Iterable[Sample], prompting: Prompting) -> pa.Table:

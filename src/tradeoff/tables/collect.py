@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 
 from tradeoff.errors import UserError
 from tradeoff.evaluation import Benchmark, samples
-from tradeoff.models import CARD
-from tradeoff.provenance import read_json
+from tradeoff.provenance import CARD, read_json
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
 
@@ -58,7 +57,9 @@ def card_of(entry: Entry) -> dict[str, Any]:
 
 
 def collect(entries: list[Entry], benchmarks: Mapping[str, Benchmark]) -> pd.DataFrame:
-    """All items of all entries, in the columns of `schemas.SAMPLES`.
+    """All items of all entries, in the columns of `schemas.SAMPLES` and of `samples.CODE`, with `fraction` and `step`.
+
+    A snapshot's fraction of the training is below 1; `step` is its alone.
 
     Raises:
         UserError: a benchmark or a metric is missing somewhere, or two models were not asked alike.
@@ -82,10 +83,11 @@ def collect(entries: list[Entry], benchmarks: Mapping[str, Benchmark]) -> pd.Dat
             "learning_rate": None if entry.rate is None else float(entry.rate),
             "seed": entry.seed,
         }
-        frames.append(frame[frame["benchmark"].isin(entry.benchmarks)].assign(**run))
+        way = {"fraction": card.get("fraction", 1.0), "step": card.get("step")}
+        frames.append(frame[frame["benchmark"].isin(entry.benchmarks)].assign(**run, **way))
     table = pd.concat(frames, ignore_index=True)
     _check_asked_alike(table)
-    return table.astype(schemas.NULLABLE)[schemas.SAMPLES.names]
+    return table.astype({**schemas.NULLABLE, "step": "Int32"})
 
 
 def _check_asked_alike(table: pd.DataFrame) -> None:

@@ -36,7 +36,7 @@ PROMPTING = [samples.SCHEMA.field(f.name) for f in fields(samples.Prompting)]
 # How pandas holds columns that are null in some frames and not in others, so that no integer becomes a float.
 NULLABLE = {"learning_rate": "Float64", "seed": "Int32", "max_new_tokens": "Int32"}
 
-SAMPLES = pa.schema([*RUN, *samples.SCHEMA])
+SAMPLES = pa.schema([*RUN, *(field for field in samples.SCHEMA if field.name not in samples.CODE)])
 
 SCORES = pa.schema(
     [
@@ -247,3 +247,98 @@ _nullable = {
     pa.float64(): pd.Float64Dtype(),
     pa.bool_(): pd.BooleanDtype(),
 }
+
+
+# Theory: one run, or the base, after a share of its training.
+_STATE = [
+    _required("run_id", pa.string()),
+    _required("model", pa.string()),
+    _required("domain", pa.string()),  # the base has rows on every domain
+    _required("method", pa.string()),
+    _required("recipe", pa.string()),
+    pa.field("learning_rate", pa.float64()),  # null for the base
+    pa.field("seed", pa.int32()),  # null for the base
+    _required("fraction", pa.float64()),  # of the training that is done; 0 is the base, 1 the run
+]
+
+CODE_LENGTH_TABLE = pa.schema(
+    [
+        *_STATE,
+        _required("side", pa.string()),  # domain or general
+        _required("benchmark", pa.string()),
+        *_interval("code_length"),  # nats per token
+        *_interval("bits_per_token"),
+        *_interval("bits_per_byte"),
+        *_interval("change"),  # dL: against the base on the same items, nats per token
+        _required("items", pa.int32()),
+        _required("tokens", pa.int64()),
+        _required("bytes", pa.int64()),  # UTF-8
+    ]
+)
+
+# The paper's claims on worlds that can be solved exactly; lengths are nats per sequence.
+TILTING = pa.schema(
+    [
+        _required("claim", pa.string()),  # one step, theorem 1, theorem 2, leakage or equal gain
+        _required("world", pa.string()),
+        _required("general", pa.string()),  # whose text the general data are: the base's own, or other
+        _required("method", pa.string()),  # what a token counts: sft, talr, dft or mask
+        _required("reading", pa.string()),  # of the claim, where it can be read in several ways
+        _required("leakage", pa.string()),  # strength, share or pooled
+        pa.field("leak", pa.float64()),  # 0 to 1; null where it is what is sought
+        pa.field("hard_tokens", pa.int32()),
+        pa.field("step", pa.float64()),  # lambda; null where it is what is sought
+        pa.field("steps", pa.float64()),  # their number, the last one a part; null where the gain is never met
+        pa.field("gain", pa.float64()),  # D*: -dL(domain)
+        pa.field("cost", pa.float64()),  # dL(general); null where the gain is never met
+        pa.field("cost_stderr", pa.float64()),  # over draws
+        pa.field("draws", pa.int32()),
+        pa.field("change", pa.float64()),  # dL of one step on the side that `reading` names
+        pa.field("hoeffding", pa.float64()),  # upper bound of the change, or of the cost
+        pa.field("bennett", pa.float64()),  # likewise
+        pa.field("second_order", pa.float64()),  # no bound
+        pa.field("budget", pa.float64()),  # most dL(general)
+        pa.field("safe", pa.float64()),  # largest step or leak within it; null where none exceeds it
+    ]
+)
+
+TOKEN_DIFFICULTY = pa.schema(
+    [
+        *_STATE,
+        _required("kind", pa.string()),  # all, number, unit, format or word
+        _required("tokens", pa.int64()),
+        *(_required(f"p_{q}", pa.float64()) for q in ("05", "25", "50", "75", "95")),  # quantiles of p
+        *_interval("share_above_0.2"),
+        *_interval("share_above_0.5"),
+        _required("share_hard", pa.float64()),  # of all tokens of the domain: of this kind, with p of at most 0.2
+        *(_required(f"{name}_on_hard", pa.float64()) for name in ("talr", "flow", "dft", "profit")),  # shares of weight
+    ]
+)
+
+HARD_TOKENS = pa.schema(
+    [
+        *_STATE,
+        _required("rank", pa.int32()),  # 1 is the hardest for the base
+        _required("item", pa.string()),
+        _required("position", pa.int32()),  # among the scored tokens of the item
+        _required("context", pa.string()),
+        _required("token", pa.string()),
+        _required("kind", pa.string()),
+        _required("base_p", pa.float64()),
+        _required("p", pa.float64()),
+    ]
+)
+
+# Rank correlation, over runs, of what theory predicts with what was measured.
+PREDICTION = pa.schema(
+    [
+        _required("model", pa.string()),
+        _required("domain", pa.string()),
+        _required("prediction", pa.string()),
+        _required("outcome", pa.string()),  # general_code_length or general_score: a cost, so that more is worse
+        _required("control", pa.string()),  # none, or delta_norm: the partial correlation at like distance
+        *_interval("rho", nullable=True),  # null where one of both does not vary
+        pa.field("p_value", pa.float64()),  # of a permutation test; null as rho
+        _required("runs", pa.int32()),
+    ]
+)

@@ -10,8 +10,11 @@ from typing import Any
 
 from tradeoff import methods
 from tradeoff.errors import command
-from tradeoff.models import CARD, load_delta, load_parameters
-from tradeoff.provenance import read_json, run_id, write_json
+from tradeoff.models import load_delta, load_parameters
+from tradeoff.provenance import CARD, read_json, run_id, write_json
+
+# A snapshot knows where it was taken; a finished run, what it cost.
+FROM_SOURCE = ("base_sha256", "data_sha256", "fraction", "step", "training", "cost")
 
 
 def derive(spec: dict[str, Any], code: str, base: Path, source: Path, output: Path) -> None:
@@ -22,7 +25,7 @@ def derive(spec: dict[str, Any], code: str, base: Path, source: Path, output: Pa
     write_json(
         output / CARD,
         {
-            **{key: card[key] for key in ("base_sha256", "data_sha256", "training", "cost")},
+            **{key: card[key] for key in FROM_SOURCE if key in card},
             "run_id": run_id(spec, card["base_sha256"], card["data_sha256"]),
             "spec": spec,
             "code": code,
@@ -41,7 +44,10 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--snapshots", type=Path, nargs="*", default=[], help="cards to be written in at=<fraction>/")
     a = parser.parse_args()
+    for snapshot in a.snapshots:
+        derive(a.spec, a.code, a.base, a.source / snapshot.parent.name, snapshot.parent)
     derive(a.spec, a.code, a.base, a.source, a.output)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -15,6 +15,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
+from tradeoff import machine
 from tradeoff.errors import Interrupted, UserError
 from tradeoff.methods import Method, Tokens
 from tradeoff.models import Delta, device
@@ -76,6 +77,7 @@ def train(
     base_nll_E: Tensor | None = None,
     report: Callable[[Step], None] = lambda step: None,
     checkpoints: Checkpoints | None = None,
+    snapshots: Mapping[int, Callable[[Delta], None]] | None = None,
 ) -> Result:
     """Fine-tunes a model in place.
 
@@ -91,12 +93,13 @@ def train(
         base_nll_E: Mean nll of each sequence under the base, for a method that needs it.
         report: Called after each step.
         checkpoints: From which it goes on, and where it leaves some; without, a stopped training is lost.
+        snapshots: For a number of steps, what is to be done with the difference to the base after so many.
 
     Raises:
         UserError: the loss or its gradient is not finite; names step and examples.
         Interrupted: it was asked to stop, and left a checkpoint.
     """
-    started = time.perf_counter()
+    started, energy = time.perf_counter(), machine.energy_joules()
     set_seed(seed)
     accelerator = Accelerator(
         mixed_precision="no" if settings.precision == "float32" else "bf16",
@@ -169,6 +172,8 @@ def train(
         step, previous = _record(number, rate, loss, norm, targets, chosen, sequences, seen, accelerator)
         history.append(step)
         report(step)
+        if snapshots and len(history) in snapshots:
+            snapshots[len(history)](method.finish(Delta.between(model, base)))
         if checkpoints is not None and number + 1 < total and _agreed(checkpoints.due(), accelerator):
             seconds = time.perf_counter() - started
             _save(
@@ -180,6 +185,7 @@ def train(
         "seconds": time.perf_counter() - started,
         "flops": settings.epochs * sum(work.training(s, method.frozen_base) for s in sequences),
         "peak_memory_bytes": _peak_memory(accelerator.device),
+        "energy_joules": None if energy is None else (machine.energy_joules() or energy) - energy,
         "device": accelerator.device.type,
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,

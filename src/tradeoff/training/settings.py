@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tradeoff.section import Precision, Section
 
+AT = "at="  # begins the name of a snapshot's folder within its run's, such as at=0.5
 Schedule = Literal["constant", "linear", "cosine"]
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from accelerate import PartialState
+from torch import Tensor
 
 from tradeoff import machine, methods
 from tradeoff.errors import command
-from tradeoff.models import CARD, DELTA, Delta, load_base, load_parameters, load_tokenizer
+from tradeoff.models import DELTA, Delta, load_base, load_parameters, load_tokenizer
 from tradeoff.progress import Progress
-from tradeoff.provenance import digest, read_json, run_id, sha256_file, write_json, write_whole
+from tradeoff.provenance import CARD, digest, read_json, run_id, sha256_file, write_json, write_whole
 from tradeoff.training import batches, tokens
 from tradeoff.training.base_nll import read_means
 from tradeoff.training.checkpoints import Checkpoints
 from tradeoff.training.loop import train
-from tradeoff.training.settings import Training
+from tradeoff.training.settings import AT, Training
 
 STEPS_SCHEMA = pa.schema(
     [
@@ -46,6 +50,7 @@ def train_run(
     base_nll: Path | None,
     output: Path,
     checkpoints: Path,
+    fractions: Sequence[float] = (),
     every_seconds: float = 300.0,
 ) -> None:
     """Trains what a run spec (`Study.run_spec`) describes; the card is written last.
@@ -59,6 +64,7 @@ def train_run(
         base_nll: The base's losses on them, for a method that needs them.
         output: Folder of the run.
         checkpoints: Folder of all runs' checkpoints.
+        fractions: Of the training, after which the difference to the base is kept as well, in folders `at=<fraction>`.
         every_seconds: How often one is written.
     """
     base_sha256, data_sha256 = read_json(base / CARD)["sha256"], read_json(data_card)["sha256"]
@@ -67,8 +73,11 @@ def train_run(
     parameters = load_parameters(base)
     settings = Training.model_validate(spec["training"], strict=False)  # infinity is "inf"
     steps = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
+    at = {fraction: max(1, round(fraction * steps)) for fraction in fractions}
     decides = [spec, code, base_sha256, data_sha256, sha256_file(encoded), sha256_file(base_nll) if base_nll else None]
-    kept = Checkpoints(checkpoints / digest(decides), every_seconds)
+    kept = Checkpoints(checkpoints / digest([*decides, sorted(at.values()), machine.processes()]), every_seconds)
+    # With the checkpoints, since Snakemake removes what a job that failed has written.
+    snapshots = {step: kept.folder / f"after-{step:08}.safetensors" for step in at.values()}
     progress = Progress(f"train {' '.join(output.parts[-3:])}", steps)
     with kept.watching():
         result = train(
@@ -83,21 +92,28 @@ def train_run(
             read_means(base_nll) if base_nll else None,
             lambda step: progress.advance(to=step.step + 1, note=f"nll {step.nll:.3f}"),
             kept,
+            {step: partial(_save, path) for step, path in snapshots.items()},
         )
     if not PartialState().is_main_process:
         return
     result.delta.save(output / DELTA)
     rows = pa.Table.from_pylist([asdict(step) for step in result.steps], schema=STEPS_SCHEMA)
     write_whole(output / "steps.parquet", lambda aside: pq.write_table(rows, aside))
-    write_json(
-        output / CARD,
+    made = {
+        "run_id": run_id(spec, base_sha256, data_sha256),
+        "spec": spec,
+        "base_sha256": base_sha256,
+        "data_sha256": data_sha256,
+        "code": code,
+    }
+    for fraction, step in at.items():
+        folder = output / f"{AT}{fraction:g}"
+        write_whole(folder / DELTA, partial(shutil.copyfile, snapshots[step]))
+        _write_card(folder, {**made, "fraction": fraction, "step": step}, parameters)
+    _write_card(
+        output,
         {
-            "run_id": run_id(spec, base_sha256, data_sha256),
-            "spec": spec,
-            "base_sha256": base_sha256,
-            "data_sha256": data_sha256,
-            "code": code,
-            "delta_sha256": sha256_file(output / DELTA),
+            **made,
             "training": {
                 "steps": len(result.steps),
                 "tokens": sum(s.tokens for s in result.steps),
@@ -107,11 +123,22 @@ def train_run(
                 "first_nll": result.steps[0].nll,
                 "last_nll": result.steps[-1].nll,
             },
-            "update": Delta.load(output / DELTA).statistics(parameters),  # as stored: that is the result
             "cost": result.cost,
         },
+        parameters,
     )
     kept.clear()
+
+
+def _save(path: Path, delta: Delta) -> None:
+    if PartialState().is_main_process:
+        delta.save(path)
+
+
+def _write_card(folder: Path, card: dict[str, Any], base: dict[str, Tensor]) -> None:
+    """The card of the delta in a folder, which is measured as it is stored: that is the result."""
+    measured = {"delta_sha256": sha256_file(folder / DELTA), "update": Delta.load(folder / DELTA).statistics(base)}
+    write_json(folder / CARD, card | measured)
 
 
 def main() -> None:
@@ -126,9 +153,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder of all runs' checkpoints")
     parser.add_argument("--checkpoint-seconds", type=float, default=300.0)
+    parser.add_argument("--snapshots", type=Path, nargs="*", default=[], help="cards to be written in at=<fraction>/")
+    parser.add_argument("--processes", type=int, default=1, help="that train together, each with a GPU of its own")
     a = parser.parse_args()
+    machine.several(a.processes)
     machine.take()
-    train_run(a.spec, a.code, a.base, a.data, a.tokens, a.base_nll, a.output, a.checkpoints, a.checkpoint_seconds)
+    fractions = [float(card.parent.name.removeprefix(AT)) for card in a.snapshots]
+    places = (a.base, a.data, a.tokens, a.base_nll, a.output, a.checkpoints)
+    train_run(a.spec, a.code, *places, fractions, a.checkpoint_seconds)
 
 
 if __name__ == "__main__":
