@@ -336,6 +336,7 @@ def spec(folder, method, changes=None):
 OTHER_TRAINING = {
     "packing": True,
     "shard": True,
+    "compile": True,
     "gradient_checkpointing": True,
     "epochs": 2,
     "batch_size": 4,

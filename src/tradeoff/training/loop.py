@@ -109,6 +109,9 @@ def train(
     model = method.prepare(model)
     if settings.gradient_checkpointing:
         _of_transformers(model).gradient_checkpointing_enable({"use_reentrant": False})
+    if settings.compile:
+        for layer in sharding.layers(model):
+            layer.compile(dynamic=True)
     losses: nn.Module = TokenLosses(model).train()
     split = settings.shard and accelerator.num_processes > 1
     if split:
@@ -187,6 +190,7 @@ def train(
         "peak_memory_bytes": _peak_memory(accelerator.device),
         "energy_joules": None if energy is None else (machine.energy_joules() or energy) - energy,
         "device": accelerator.device.type,
+        "gpu": torch.cuda.get_device_name() if accelerator.device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
     }

@@ -25,5 +25,6 @@ class Training(Section):
     max_grad_norm: Annotated[float, Field(gt=0, description="clip the gradient's norm; .inf never")] = 1.0
     packing: Annotated[bool, Field(description="sequences of a micro-batch in one row, without padding")] = False
     gradient_checkpointing: Annotated[bool, Field(description="less memory for a second forward pass")] = False
+    compile: Annotated[bool, Field(description="let torch.compile fuse the layers' operations")] = False
     shard: Annotated[bool, Field(description="split the model over the processes of a run")] = False
     precision: Annotated[Precision, Field(description="of autocast; master weights are always float32")] = "float32"

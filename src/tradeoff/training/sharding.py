@@ -12,11 +12,15 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 def shard(losses: nn.Module) -> None:
     """Splits a model's decoder layers one by one, and the rest with the module that is called."""
-    for name, module in list(losses.named_modules()):
-        if isinstance(module, nn.ModuleList) and name.endswith("layers"):
-            for layer in module:
-                fully_shard(layer)
+    for layer in layers(losses):
+        fully_shard(layer)
     fully_shard(losses)
+
+
+def layers(model: nn.Module) -> list[nn.Module]:
+    """The decoder layers of a model of transformers."""
+    lists = [m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and name.endswith("layers")]
+    return [layer for found in lists for layer in found]
 
 
 def summed(losses: nn.Module, last: bool, accelerator: Accelerator) -> AbstractContextManager[None]:
