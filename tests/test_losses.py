@@ -128,7 +128,6 @@ def test_packed_targets_are_all_tokens_but_each_document_s_first():
     assert batch.position_BL.tolist() == [[0, 1, 2, 0, 1]]
     assert batch.supervised_BL.tolist() == [[False, True, True, False, True]]
     assert batch.sequence_T.tolist() == [0, 0, 1]
-    assert batch.attention_BL is None
 
 
 @torch.no_grad()

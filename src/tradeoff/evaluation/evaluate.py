@@ -15,11 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff import data, domains, machine
-from tradeoff.domains import Example
 from tradeoff.errors import command
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, base_text, from_json
 from tradeoff.evaluation.lm import respond
@@ -119,7 +117,9 @@ class Evaluator:
         found = respond(self.model, self.tokenizer, prompts, limit, size, report=progress.advance)
         outcomes = [domain.score(r.text, example.answer) for r, example in zip(found, examples, strict=True)]
         weights = item_weights(domain.metrics, [example.answer for example in examples], outcomes)
-        nll = self._nll(examples, label)
+        sequences = [encode(self.tokenizer, example) for example in examples]
+        pad_id, precision = self.tokenizer.pad_token_id, self.settings["precision"]
+        nll = token_losses(self.model, sequences, pad_id, base_text.BATCH_TOKENS, precision, label)
         return [
             Sample(
                 benchmark=name,
@@ -133,10 +133,11 @@ class Evaluator:
                 values={**outcome.values, CODE_LENGTH: nll_T.double().mean().item()},
                 weights={**weight, CODE_LENGTH: float(len(nll_T))},
                 token_nll=nll_T.tolist(),
+                token_text=[self.tokenizer.decode([token]) for token in sequence.ids[-sequence.targets :]],
                 text_bytes=len(example.response.encode()),
             )
-            for example, prompt, response, outcome, weight, nll_T in zip(
-                examples, prompts, found, outcomes, weights, nll, strict=True
+            for example, prompt, response, outcome, weight, sequence, nll_T in zip(
+                examples, prompts, found, outcomes, weights, sequences, nll, strict=True
             )
         ]
 
@@ -146,12 +147,6 @@ class Evaluator:
         files = {datum: str(fetched(self._source(datum))) for datum in known.data}
         task = Task(known, spec["items"], files, chat=self.tokenizer.chat_template is not None)
         return run_task(self.model, self.tokenizer, task, self.settings, label)
-
-    def _nll(self, examples: list[Example], label: str) -> list[Tensor]:
-        """The losses of each example's right response."""
-        sequences = [encode(self.tokenizer, example) for example in examples]
-        pad_id, precision = self.tokenizer.pad_token_id, self.settings["precision"]
-        return token_losses(self.model, sequences, pad_id, base_text.BATCH_TOKENS, precision, label)
 
     @property
     def _texts(self) -> Path:

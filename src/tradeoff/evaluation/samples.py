@@ -28,10 +28,11 @@ SCHEMA = pa.schema(
         pa.field("values", VALUES, nullable=False),
         pa.field("weights", VALUES, nullable=False),
         pa.field("token_nll", pa.list_(pa.float32())),
+        pa.field("token_text", pa.list_(pa.string())),
         pa.field("text_bytes", pa.int32()),
     ]
 )
-CODE = ("token_nll", "text_bytes")  # of the text whose code length was measured
+CODE = ("token_nll", "token_text", "text_bytes")  # of the text whose code length was measured
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Sample:
         values: A value for each metric; under one of lm-eval's filters it is called `metric,filter`.
         weights: The item's weight in each metric's mean.
         token_nll: The nll of each token whose code length was measured, nats; None where none was.
+        token_text: The same tokens in letters.
         text_bytes: UTF-8 bytes of that text, without special tokens.
     """
 
@@ -85,6 +87,7 @@ class Sample:
     values: dict[str, float]
     weights: dict[str, float]
     token_nll: list[float] | None = None
+    token_text: list[str] | None = None
     text_bytes: int | None = None
 
 

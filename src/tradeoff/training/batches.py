@@ -19,12 +19,13 @@ from tradeoff.training.tokens import Sequence
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences in rows. Masks come from lengths, never from a token's identity, so that padding may equal end-of-text.
+    """Sequences in rows, padded or packed; what is supervised comes from lengths, so that padding may equal end-of-text.
+
+    There is no attention mask. Padding is on the right, where a causal model's tokens do not look, and a mask would make
+    attention compute the half that is above the diagonal; in a packed row it would let sequences see each other.
 
     Attributes:
         ids_BL: Token ids, padded on the right; packed, all sequences in one row.
-        attention_BL: 1 for a sequence's own tokens; None for a packed row, where a mask would let sequences see each
-            other.
         supervised_BL: True at the tokens that are targets.
         sequence_T: For each target, the number of its sequence in the training set.
         position_BL: Of a packed row, where each sequence begins at 0; None for padded rows.
@@ -32,7 +33,6 @@ class Batch:
     """
 
     ids_BL: Tensor
-    attention_BL: Tensor | None
     supervised_BL: Tensor
     sequence_T: Tensor
     position_BL: Tensor | None = None
@@ -58,7 +58,7 @@ def _packed(numbers: list[int], sequences: list[Sequence]) -> Batch:
         torch.tensor([len(s.ids) for s in chosen])
     )
     supervised_L = position_L >= begin_L
-    return Batch(ids_L[None], None, supervised_L[None], _sequence_of_targets(numbers, sequences), position_L[None])
+    return Batch(ids_L[None], supervised_L[None], _sequence_of_targets(numbers, sequences), position_L[None])
 
 
 def _sequence_of_targets(numbers: list[int], sequences: list[Sequence]) -> Tensor:
@@ -69,14 +69,12 @@ def _padded(numbers: list[int], sequences: list[Sequence], pad_id: int) -> Batch
     chosen = [sequences[n] for n in numbers]
     longest = max(len(s.ids) for s in chosen)
     ids_BL = torch.full((len(chosen), longest), pad_id)
-    attention_BL = torch.zeros_like(ids_BL)
     supervised_BL = torch.zeros_like(ids_BL, dtype=torch.bool)
     for row, sequence in enumerate(chosen):
         length = len(sequence.ids)
         ids_BL[row, :length] = torch.tensor(sequence.ids)
-        attention_BL[row, :length] = 1
         supervised_BL[row, max(sequence.prompt_length, 1) : length] = True
-    return Batch(ids_BL, attention_BL, supervised_BL, _sequence_of_targets(numbers, sequences))
+    return Batch(ids_BL, supervised_BL, _sequence_of_targets(numbers, sequences))
 
 
 def steps(count: int, batch_size: int, epochs: int, seed: int) -> Iterator[list[int]]:

@@ -36,7 +36,6 @@ class TokenLosses(nn.Module):
             model = model.get_base_model()
         hidden_BLD = model.get_decoder()(
             input_ids=batch.ids_BL,
-            attention_mask=batch.attention_BL,
             position_ids=batch.position_BL,
             use_cache=False,
         ).last_hidden_state
