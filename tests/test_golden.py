@@ -18,7 +18,8 @@ from tradeoff.training import batches
 from tradeoff.training.base_nll import token_losses
 
 GOLDEN = Path(__file__).parent / "golden"
-REQUIRED = {"l2": {"strength": 0.1}, "average": {"of": "sft"}}  # hyper-parameters without a default
+# Hyper-parameters without a default, and a threshold near the probabilities of a random model.
+REQUIRED = {"l2": {"strength": 0.1}, "average": {"of": "sft"}, "profit": {"threshold": 0.004}}
 EXAMPLES, EPOCHS, BATCH = 16, 5, 4
 SETTINGS = {"epochs": EPOCHS, "batch_size": BATCH, "batch_tokens": 40}
 

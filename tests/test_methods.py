@@ -16,13 +16,15 @@ import torch
 from tradeoff import methods, training
 from tradeoff.methods import Method, Tokens
 from tradeoff.methods.average import Average
+from tradeoff.methods.dft import DFT
 from tradeoff.methods.flow import FLOW
 from tradeoff.methods.l2 import L2
 from tradeoff.methods.lora import LoRA
+from tradeoff.methods.profit import ProFit
 from tradeoff.methods.sft import SFT
 from tradeoff.methods.talr import TALR
-from tradeoff.models import CARD, Delta, load_base, load_result
-from tradeoff.provenance import canonical_json, read_json, sha256_file, write_json
+from tradeoff.models import Delta, load_base, load_result
+from tradeoff.provenance import CARD, canonical_json, read_json, sha256_file, write_json
 from tradeoff.study import method_spec
 from tradeoff.training import batches
 from tradeoff.training.base_nll import token_losses
@@ -41,6 +43,8 @@ MANY = (
     TALR(),
     TALR(tau=math.inf),
     TALR(tau=0.5, normalise=True),
+    DFT(),
+    ProFit(threshold=0.2),
 )
 STILL = 1e-12  # a learning rate that moves nothing
 SPLITS = {"whole": 10_000, "split": 1}
@@ -72,7 +76,9 @@ def sft():
 
 
 @pytest.mark.parametrize(
-    "neutral", [L2(strength=0.0), TALR(floor=1.0), TALR(tau=math.inf), FLOW(tau=math.inf)], ids=repr
+    "neutral",
+    [L2(strength=0.0), TALR(floor=1.0), TALR(tau=math.inf), FLOW(tau=math.inf), ProFit(threshold=0.0)],
+    ids=repr,
 )
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_method_at_its_neutral_limit_is_sft_to_the_bit(neutral, split, sft):
@@ -192,6 +198,13 @@ def test_talr_normalises_by_the_mean_over_the_batch(floor):
 def test_talr_with_tau_1_and_no_floor_is_dft():
     batch = tokens([0.5, 1.0, 20.0])
     torch.testing.assert_close(TALR(tau=1.0, floor=0.0).token_weights(batch), (-batch.nll_T).exp())
+    assert torch.equal(DFT().token_weights(batch), TALR(tau=1.0, floor=0.0).token_weights(batch))
+
+
+def test_profit_leaves_out_what_is_less_likely_than_its_threshold():
+    batch = tokens([0.0, -math.log(0.5), -math.log(0.1) + 0.01, 9.0])
+    assert ProFit().token_weights(batch).tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert ProFit(threshold=0.5).token_weights(tokens([0.0, 0.6, 0.7])).tolist() == [1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(("tau", "scale"), [("median", 2.0), (0.5, 0.5)])
@@ -238,6 +251,17 @@ def test_a_step_of_flow_is_what_the_formula_says(batch_tokens):
         nll = step_losses(number, data)
         weighted_T = torch.cat([(-n.mean() / tau).exp() * n for n in nll])
         assert step.loss == pytest.approx(weighted_T.mean().item(), rel=1e-5)
+
+
+def test_a_step_of_profit_is_what_the_formula_says(batch_tokens):
+    data, kept = tiny.sequences(), 0
+    steps = tiny.fit(ProFit(0.004), data, rate=STILL, batch_tokens=batch_tokens).steps
+    for number, step in enumerate(steps):
+        nll_T = torch.cat(step_losses(number, data))
+        kept_T = (-nll_T).exp() >= 0.004  # near the uniform 1 / 261
+        kept += int(kept_T.sum())
+        assert step.loss == pytest.approx((nll_T * kept_T).mean().item(), rel=1e-5)
+    assert 0 < kept < sum(s.targets for s in data)
 
 
 def test_l2_adds_its_penalty_once_a_step(batch_tokens):

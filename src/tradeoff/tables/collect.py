@@ -44,6 +44,12 @@ class Entry:
     base_folder: Path
 
 
+def from_params(entries: list[dict[str, Any]]) -> list[Entry]:
+    """Entries that went through JSON."""
+    kinds = {"folder": Path, "base_folder": Path, "benchmarks": tuple}
+    return [Entry(**{key: kinds.get(key, lambda v: v)(value) for key, value in e.items()}) for e in entries]
+
+
 def card_of(entry: Entry) -> dict[str, Any]:
     """A run's card, checked against the study.
 
@@ -88,6 +94,39 @@ def collect(entries: list[Entry], benchmarks: Mapping[str, Benchmark]) -> pd.Dat
     table = pd.concat(frames, ignore_index=True)
     _check_asked_alike(table)
     return table.astype({**schemas.NULLABLE, "step": "Int32"})
+
+
+def check_one_lock(entries: list[Entry], allowed: bool) -> None:
+    """Refuses runs that were trained with different packages, or says that there are such.
+
+    Raises:
+        UserError: the runs' cards name several locks, and this is not allowed.
+    """
+    locks = {card_of(entry).get("lock"): entry.folder for entry in entries if entry.spec is not None}
+    if len(locks) < 2:
+        return
+    (one, folder), (other, another), *_ = locks.items()
+    found = f"{folder} was trained under the lock {str(one)[:16]} and {another} under {str(other)[:16]}"
+    if not allowed:
+        raise UserError(
+            f"{found}: packages may differ, and runs are not compared; delete the folders of one kind and run again, "
+            "or say allow_mixed: [lock] in the study"
+        )
+    print(f"{found}; the study allows it")
+
+
+def texts(items: pd.DataFrame) -> pd.DataFrame:
+    """Of what `collect` found the items whose code length was measured, as `theory.code_length` reads them."""
+    measured = items[items["token_nll"].notna()].rename(columns={"text_bytes": "bytes"})
+    columns = [f.name for f in schemas.RUN if f.name != "revision"]
+    return measured[[*columns, "fraction", "benchmark", "item", "token_nll", "bytes"]].reset_index(drop=True)
+
+
+def strings(items: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
+    """Of each model, domain and item, its right response's tokens in letters, which all runs share."""
+    once = items[items["token_text"].notna() & (items["method"] == BASE)]
+    keys = zip(once["model"], once["benchmark"], once["item"], strict=True)
+    return {key: list(tokens) for key, tokens in zip(keys, once["token_text"], strict=True)}
 
 
 def _check_asked_alike(table: pd.DataFrame) -> None:

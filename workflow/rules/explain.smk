@@ -1,0 +1,40 @@
+# Why: code length, hard tokens and tilting steps, on the study's own runs and on an exactly solvable model.
+
+
+rule read_prefixes:
+    input:
+        base="<study>/models/{model}/card.json",
+        data="<study>/data/{domain}/test.json",
+    output:
+        "<study>/models/{model}/prefixes/{domain}.parquet",
+    log:
+        "<study>/logs/read_prefixes/{model}/{domain}.log",
+    conda:
+        "../../envs/tradeoff.yaml"
+    params:
+        examples=lambda wildcards, input: Path(input.data).with_suffix(".jsonl"),
+        precision=STUDY.evaluation.precision,
+        code=code_digest(["tradeoff.theory.prefixes"]),
+    shell:
+        "python -m tradeoff.theory.prefixes $(dirname {input.base}) {params.examples} {output} "
+        "--precision {params.precision} 2>&1 | tee {log}"
+
+
+rule explain:
+    input:
+        rules.tabulate.input,
+        scores="<study>/tables/scores.parquet",
+        prefixes=expand("<study>/models/{model}/prefixes/{domain}.parquet", model=STUDY.models, domain=STUDY.domains),
+    output:
+        **{name: f"<study>/tables/{name}.parquet" for name in EXPLANATIONS},
+    log:
+        "<study>/logs/explain.log",
+    conda:
+        "../../envs/tradeoff.yaml"
+    params:
+        entries=entries(),
+        benchmarks=benchmarks(),
+        scored=canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains}),
+        code=code_digest(["tradeoff.tables.collect", *(f"tradeoff.theory.{module}" for module in EXPLANATION_MODULES)]),
+    script:
+        "../scripts/explain.py"
