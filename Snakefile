@@ -13,14 +13,16 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/explain.smk"
 include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        expand("<study>/tables/{name}.parquet", name=TABLES),
-        "<study>/figures/pareto.svg",
+        expand("<study>/tables/{name}.parquet", name=[*TABLES, *EXPLANATIONS]),
+        expand("<study>/figures/{name}.svg", name=[*FIGURES, *WHY]),
+        "<study>/report.html",
         "<study>/summary.txt",
 
 

@@ -22,7 +22,8 @@ from dataclasses import asdict
 
 from tradeoff import sources
 from tradeoff.evaluation import BASE_TEXT, general
-from tradeoff.provenance import canonical_json, code_digest
+from tradeoff.provenance import canonical_json, code_digest, digest, sha256_file
+from tradeoff.reach import examples_digest
 from tradeoff.study import AT, BASE, Run, load_for_snakemake, method_spec
 
 STUDY = load_for_snakemake(
@@ -48,6 +49,12 @@ TABLES = [
     "against_paper",
     "trajectory",
 ]
+EXPLANATIONS = ["code_length", "token_difficulty", "hard_tokens", "prediction", "tilting"]
+EXPLANATION_MODULES = ["prefixes", "code_length", "token_difficulty", "prediction", "tilting"]
+# In figures/, in the order of the page.
+FIGURES = ["pareto", "rates", "changes", *(["trajectory"] if STUDY.trajectory else []), "views", "hypervolume"]
+WHY = ["code_length", *(["code_length_trajectories"] if STUDY.trajectory else []), "token_difficulty", "weights"]
+WHY += ["prediction", "tilting_step", "theorem_1", "theorem_2", "leakage", "equal_gain"]
 TABLE_MODULES = ["collect", *(name for name in TABLES if name not in ("samples", "hypervolume"))]
 TAUGHT = [name for name, domain in STUDY.domains.items() if domain.taught_by]
 RUN = "{model}/{domain}/{method}/lr={rate}/seed={seed}"
@@ -100,6 +107,11 @@ def domain_module(domain):
     return f"tradeoff.domains.{STUDY.domains[domain].kind}"
 
 
+def examples_code(domain):
+    """A digest of the code that draws a domain's examples, of which its scoring is no part."""
+    return code_digest(["tradeoff.data"]) + examples_digest(domain_module(domain))
+
+
 def local_file(wildcards):
     """Where a datum lies on this machine, if it does."""
     return sources.local_path(DATA[wildcards.datum], STUDY.data_root) or []
@@ -146,6 +158,21 @@ def general_items():
     """How many items each general benchmark has, in words."""
     items = {name: STUDY.benchmark_spec(name)["items"] or "all" for name in STUDY.general}
     return ", ".join(f"{count} of {name}" for name, count in items.items())
+
+
+def templates():
+    """A digest of the report's templates, which no import names."""
+    return digest({path.name: sha256_file(path) for path in SOURCE.glob("tradeoff/report/templates/*.j2")})
+
+
+def in_force():
+    """The settings in force, in words, for captions."""
+    one = "; with one seed the spread between trainings is not in it" if len(STUDY.seeds) == 1 else ""
+    return (
+        f"{STUDY.data.train} training examples, {STUDY.training.epochs} epoch(s), {len(STUDY.seeds)} seed(s), learning "
+        f"rates {', '.join(STUDY.learning_rates)}; {STUDY.data.test} test items of each domain; general ability: "
+        f"{general_items()}. Intervals: 95 % cluster bootstrap over items and seeds{one}."
+    )
 
 
 def entries():

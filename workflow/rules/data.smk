@@ -50,7 +50,7 @@ rule draw:
     params:
         spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, split_of(wildcards))),
         files=lambda wildcards: canonical_json(drawn_from(wildcards)),
-        code=lambda wildcards: code_digest(["tradeoff.data", domain_module(wildcards.domain)]),
+        code=lambda wildcards: examples_code(wildcards.domain),
     shell:
         "python -m tradeoff.data {params.spec:q} {output.examples} {params.files:q} 2>&1 | tee {log}"
 

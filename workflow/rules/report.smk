@@ -3,23 +3,29 @@
 
 rule plot:
     input:
-        "<study>/tables/tradeoff.parquet",
+        **{name: f"<study>/tables/{name}.parquet" for name in [*TABLES, *EXPLANATIONS]},
+        cards=[f"<study>/runs/{run.path}/card.json" for run in STUDY.runs()],
     output:
-        svg=report("<study>/figures/pareto.svg", caption="../report/pareto.rst", category="Trade-off"),
-        png="<study>/figures/pareto.png",
+        page="<study>/report.html",
+        svg=[
+            report(f"<study>/figures/{name}.svg", caption=f"../report/{name}.rst", category="Figures")
+            for name in FIGURES
+        ]
+        + [report(f"<study>/figures/{name}.svg", caption="../report/why.rst", category="Why") for name in WHY],
+        png=[f"<study>/figures/{name}.png" for name in [*FIGURES, *WHY]],
     log:
         "<study>/logs/plot.log",
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        study=STUDY.study,
-        rates=", ".join(STUDY.learning_rates),
-        train=STUDY.data.train,
-        test=STUDY.data.test,
-        general_items=general_items(),
-        epochs=STUDY.training.epochs,
-        number_of_seeds=len(STUDY.seeds),
-        code=code_digest(["tradeoff.report.figures"]),
+        study=canonical_json(STUDY.model_dump(mode="json")),
+        settings=in_force(),
+        tables=TABLES,
+        explanations=EXPLANATIONS,
+        benchmarks=benchmarks(),
+        scored=canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains}),
+        templates=templates(),
+        code=code_digest(["tradeoff.report.sections", "tradeoff.theory.figures"]),
     script:
         "../scripts/plot.py"
 

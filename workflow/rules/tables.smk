@@ -19,6 +19,7 @@ rule tabulate:
         sources=canonical_json({name: model.source for name, model in STUDY.models.items()}),
         kinds=canonical_json({name: domain.kind for name, domain in STUDY.domains.items()}),
         methods=canonical_json({name: method_spec(method) for name, method in STUDY.methods.items()}),
+        allow_mixed=" ".join(STUDY.allow_mixed),
         code=code_digest(f"tradeoff.tables.{module}" for module in TABLE_MODULES),
     script:
         "../scripts/tabulate.py"

@@ -11,6 +11,7 @@ rule train:
         card=f"<study>/runs/{RUN}/card.json",
         delta=f"<study>/runs/{RUN}/delta.safetensors",
         steps=f"<study>/runs/{RUN}/steps.parquet",
+        provenance=f"<study>/runs/{RUN}/provenance.json",
         snapshots=[f"<study>/runs/{RUN}{at}/card.json" for at in SNAPSHOTS],
         deltas=[f"<study>/runs/{RUN}{at}/delta.safetensors" for at in SNAPSHOTS],
     log:
@@ -19,16 +20,17 @@ rule train:
         method=either(STUDY.trained_methods),
     conda:
         "../../envs/tradeoff.yaml"
+    resources:
+        processes=1,
     params:
         spec=run_spec,
         code=lambda wildcards: code_digest(["tradeoff.training.train", recipe_module(wildcards.method)]),
         tokens=lambda wildcards, input: parquet(input.tokens),
         checkpoints=f"{ROOT}/checkpoints",
         base_nll=lambda wildcards, input: f"--base-nll {parquet(input.base_nll)}" if input.base_nll else "",
-    resources:
-        processes=1,
+    # A scheduler's SIGTERM goes to all of a job's processes: the training writes its checkpoint, and the shell waits for it.
     shell:
-        "python -m tradeoff.training.train --spec {params.spec:q} --code {params.code} "
+        "trap '' TERM; python -m tradeoff.training.train --spec {params.spec:q} --code {params.code} "
         "--base $(dirname {input.base}) --data {input.data} --tokens {params.tokens} {params.base_nll} "
         "--output $(dirname {output.card}) --checkpoints {params.checkpoints} --snapshots {output.snapshots} "
         "--processes {resources.processes} 2>&1 | tee {log}"
@@ -43,6 +45,7 @@ rule derive:
         ],
     output:
         card=f"<study>/runs/{RUN}/card.json",
+        provenance=f"<study>/runs/{RUN}/provenance.json",
         snapshots=[f"<study>/runs/{RUN}{at}/card.json" for at in SNAPSHOTS],
     log:
         f"<study>/logs/derive/{RUN}.log",

@@ -7,7 +7,7 @@ from tradeoff.errors import logged
 from tradeoff.evaluation import from_json
 from tradeoff.tables import schemas
 from tradeoff.tables.against_paper import against_paper
-from tradeoff.tables.collect import Entry, card_of, collect
+from tradeoff.tables.collect import card_of, check_one_lock, collect, from_params
 from tradeoff.tables.comparisons import comparisons
 from tradeoff.tables.hypotheses import hypotheses
 from tradeoff.tables.pareto import front, hypervolume
@@ -19,19 +19,10 @@ from tradeoff.tables.trajectory import trajectory
 from tradeoff.tables.views import views
 
 with logged(snakemake.log[0]):
-    entries = [
-        Entry(
-            **{
-                **entry,
-                "folder": Path(entry["folder"]),
-                "base_folder": Path(entry["base_folder"]),
-                "benchmarks": tuple(entry["benchmarks"]),
-            }
-        )
-        for entry in json.loads(snakemake.params.entries)
-    ]
+    entries = from_params(json.loads(snakemake.params.entries))
     benchmarks = {name: from_json(spec) for name, spec in json.loads(snakemake.params.benchmarks)}
     scored = json.loads(snakemake.params.scored)
+    check_one_lock(entries, "lock" in snakemake.params.allow_mixed)
     items = collect(entries, benchmarks)
     on_the_way = items["fraction"] < 1
     samples, snapshots = items[~on_the_way][schemas.SAMPLES.names], items[on_the_way]

@@ -1,0 +1,245 @@
+"""The sections of a study's page, from the answer down to every setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from tradeoff.report import flips
+from tradeoff.report.figures import Choice, Figure
+from tradeoff.report.marks import looks
+from tradeoff.report.page import Section, page, render
+from tradeoff.report.results import Pair, Results, number, plural, point_text, rate_text, span_text
+from tradeoff.study import BASE
+
+MARKS = {
+    "recommended": "yes",
+    "not enough evidence": "open",
+    "nothing qualifies": "no",
+    "supported": "yes",
+    "open": "open",
+    "contradicted": "no",
+}
+# Whose versions can move a number or a figure.
+PACKAGES = (
+    *("accelerate", "altair", "datasets", "gguf", "lm_eval", "moocore", "numpy", "pandas", "peft", "pyarrow"),
+    *("safetensors", "scipy", "snakemake", "tokenizers", "torch", "transformers", "vl-convert-python"),
+)
+GLYPH = (220, 16)  # pixels
+
+
+def report(results: Results, drawn: Sequence[Figure], more: Sequence[Section] = ()) -> str:
+    """The page of a study.
+
+    Args:
+        results: What it left.
+        drawn: Its figures, as of `figures.all_figures`.
+        more: Sections between the study's own figures and its runs.
+    """
+    first = results.pairs[0]
+    choices = (
+        Choice("model", "Model", tuple(dict.fromkeys(pair.model for pair in results.pairs)), first.model),
+        Choice("domain", "Domain", tuple(dict.fromkeys(pair.domain for pair in results.pairs)), first.domain),
+    )
+    sections = [*answers(results, drawn), *more, *records(results)]
+    return page(str(results.study["study"]), _lead(results), sections, choices, looks(results.methods))
+
+
+def why(drawn: Sequence[Figure]) -> Section:
+    """What the paper's theory says, on the study's own runs and on a model that is solved exactly."""
+    text = "Each claim, its formula and what was found: <code>docs/theory.md</code>. Assumptions are below each figure."
+    return Section("Why", render("say", text=Markup(text)), tuple(drawn))
+
+
+def answers(results: Results, drawn: Sequence[Figure]) -> list[Section]:
+    """What a study says: the recommendation, the figures, the hypotheses."""
+    tables = results.tables
+    of = {figure.name: figure for figure in drawn}
+    way = (of["trajectory"],) if "trajectory" in of else ()
+    none = "" if way else "This study has no `trajectory:`, so that nothing is known of the way of a training."
+    sections = [
+        Section("Recommendation", _recommendation(results)),
+        Section("The trade-off", figures=(of["pareto"],)),
+        Section("Learning rates", figures=(of["rates"],)),
+        Section("Each benchmark", figures=(of["changes"],)),
+        Section("On the way", render("say", text=none), way),
+        Section("Fair views", figures=(of["views"], of["hypervolume"])),
+        Section("Hypotheses", _hypotheses(results)),
+    ]
+    if not tables["against_paper"].empty:
+        sections.append(Section("Against the paper", _against_paper(results)))
+    return sections
+
+
+def records(results: Results) -> list[Section]:
+    """Where the numbers come from: runs, items, settings."""
+    asked = flips.wanted(*(results.tables[name] for name in ("recommendation", "tradeoff", "scores")))
+    found = flips.flips(results.tables["samples"], asked, results.benchmarks, results.scored)
+    return [
+        Section("Runs", _runs(results)),
+        Section("Answers that flipped", render("flips", found=found)),
+        Section("Provenance", _provenance(results)),
+        Section("Settings", _settings(results)),
+    ]
+
+
+def _lead(results: Results) -> str:
+    counts = [len(results.methods), len(results.rates), len(results.study["seeds"]), len(results.pairs)]
+    methods, rates, seeds, pairs = (
+        f"{count} {name}{plural(count)}"
+        for count, name in zip(counts, ("method", "learning rate", "seed", "pair"), strict=True)
+    )
+    return f"{methods} at {rates} with {seeds}, on {pairs} of model and domain. {results.settings}"
+
+
+# Recommendation
+
+
+def _recommendation(results: Results) -> Markup:
+    table = results.tables["recommendation"]
+    blocks = []
+    for pair in results.pairs:
+        rows = table[(table["model"] == pair.model) & (table["domain"] == pair.domain)].to_dict("records")
+        reach = _reach(rows)
+        blocks.append({"pair": pair, "rows": [_advice(row, reach) for row in rows]})
+    return render("recommendation", blocks=blocks, bounds=[_points(b) for b in sorted(set(table["bound"]))])
+
+
+def _advice(row: Mapping[Any, Any], reach: tuple[float, float]) -> dict[str, Any]:
+    """One bound in words."""
+    point, bound = point_text(row["method"], row["learning_rate"]), float(row["bound"])
+    within, best = number(row["p_within"]), number(row["p_best"])
+    return {
+        "bound": _points(bound),
+        "verdict": row["verdict"],
+        "mark": MARKS[row["verdict"]],
+        "point": point,
+        "changes": [
+            {
+                "name": side,
+                "text": span_text(row, f"{side}_change"),
+                "glyph": _glyph(row, f"{side}_change", reach, limit),
+            }
+            for side, limit in (("domain", None), ("general", -bound))
+            if point
+        ],
+        "within": None if within is None else f"{within:.0%}",
+        "best": None if best is None else f"{best:.0%}",
+        "runner_up": point_text(row["runner_up"], row["runner_up_rate"]),
+        "lead": span_text(row, "lead"),
+        "reason": row["reason"],
+    }
+
+
+def _points(bound: Any) -> str:
+    points = round(100 * float(bound), 6)
+    return f"{points:g} point{plural(points)}"
+
+
+def _reach(rows: list[dict[Any, Any]]) -> tuple[float, float]:
+    """What the glyphs of one model and domain have to hold."""
+    names = [f"{side}_change{end}" for side in ("domain", "general") for end in ("", "_low", "_high")]
+    found = [number(row[name]) for row in rows for name in names] + [-float(row["bound"]) for row in rows] + [0.0, 0.01]
+    values = [value for value in found if value is not None]
+    return min(values), max(values)
+
+
+def _glyph(row: Mapping[Any, Any], name: str, reach: tuple[float, float], limit: float | None) -> dict[str, Any]:
+    """Places in pixels of an interval on a line that the rows of a block share."""
+    low, high = reach
+    width = GLYPH[0] - 12
+
+    def at(value: float | None) -> float | None:
+        return None if value is None else round(6 + width * (value - low) / (high - low), 1)
+
+    ends = {end: at(number(row[f"{name}{end}"])) for end in ("", "_low", "_high")}
+    return {"zero": at(0.0), "limit": at(limit), "at": ends[""], "low": ends["_low"], "high": ends["_high"]}
+
+
+# Tables
+
+
+def _hypotheses(results: Results) -> Markup:
+    rows = [
+        {**row, "mark": MARKS[row["verdict"]], "estimate_text": span_text(row, "estimate")}
+        for row in results.tables["hypotheses"].to_dict("records")
+    ]
+    return render("hypotheses", rows=rows)
+
+
+def _against_paper(results: Results) -> Markup:
+    rows = [
+        {
+            **row,
+            "point": point_text(row["method"], row["learning_rate"]),
+            "ours_text": span_text(row, "ours", sign=False),
+        }
+        for row in results.tables["against_paper"].to_dict("records")
+    ]
+    return render("against_paper", rows=rows)
+
+
+def _runs(results: Results) -> Markup:
+    """One row a run; a column a benchmark, of its first metric."""
+    first = {name: benchmark.metrics[0].partition(",") for name, benchmark in results.benchmarks.items()}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for score in results.tables["scores"].to_dict("records"):
+        name = score["benchmark"]
+        if (score["metric"], score["filter"]) != (first[name][0], first[name][2] or "none"):
+            continue
+        for pair in results.pairs:
+            if pair.model == score["model"] and _concerns(score, pair, results):
+                row = rows.setdefault((score["run_id"], pair.domain), _run(score, pair))
+                row["values"]["domain" if name == pair.domain else name] = float(score["value"])
+    for (_, domain), row in rows.items():
+        of_general = [row["values"].get(name) for name in results.scored[domain]]
+        row["values"]["general"] = None if None in of_general else sum(of_general) / len(of_general)
+    names = ["domain", "general", *results.general]
+    return render("runs", rows=list(rows.values()), names=names, several=len(results.pairs) > 1)
+
+
+def _concerns(score: Mapping[Any, Any], pair: Pair, results: Results) -> bool:
+    """Whether a score is of a pair: the base belongs to every domain, and is asked all of them."""
+    own = score["method"] == BASE or score["domain"] == pair.domain
+    return own and (score["benchmark"] == pair.domain or score["benchmark"] not in results.scored)
+
+
+def _run(score: Mapping[Any, Any], pair: Pair) -> dict[str, Any]:
+    return {
+        "run_id": score["run_id"],
+        **pair._asdict(),
+        "method": score["method"],
+        "rate": rate_text(score["learning_rate"]),
+        "learning_rate": number(score["learning_rate"]),
+        "seed": "" if pd.isna(score["seed"]) else int(score["seed"]),
+        "values": {},
+    }
+
+
+def _provenance(results: Results) -> Markup:
+    """Every run_id with what made it; a base's id is the beginning of its weights' hash."""
+    columns = ["run_id", "model", "revision", "method"]
+    bases = results.tables["scores"].loc[lambda table: table["method"] == BASE, columns].drop_duplicates("run_id")
+    names = {
+        row["run_id"]: (row["model"], row["domain"], point_text(row["method"], row["learning_rate"]), row["seed"])
+        for row in results.tables["scores"].to_dict("records")
+        if row["method"] != BASE
+    }
+    runs = [{"card": card, "name": names.get(card["run_id"])} for card in results.cards]
+    return render("provenance", bases=bases.to_dict("records"), runs=runs)
+
+
+def _settings(results: Results) -> Markup:
+    scores = results.tables["scores"]
+    tasks = scores[["benchmark", "task_version", "num_fewshot", "max_new_tokens", "precision", "batch_size"]]
+    tasks = tasks.drop_duplicates().astype(object)
+    return render(
+        "settings",
+        study=results.study,
+        tasks=tasks.where(tasks.notna(), None).to_dict("records"),
+        versions={name: metadata.version(name) for name in PACKAGES},
+    )
