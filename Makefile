@@ -1,9 +1,11 @@
-# make study    run a study (STUDY=config/quickstart.yaml CORES=all; DATA=folder in place of its data_root)
+# make study    run a study (STUDY=config/quickstart.yaml CORES=all; DATA=folder in place of its data_root;
+#               PROFILE=slurm for a cluster); after a kill, the same command goes on
 # make show     print a finished study's table and recommendation
 # make preview  look at a study's training examples as tokens
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100), and what would run now
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
+# make matrix, fuzz, bad-days, slurm   the long ones of docs/reliability.md; slurm needs root, slurm-wlm and munge
 # Both build .venv from envs/lock.txt when it is missing or older.
 
 STUDY ?= config/quickstart.yaml
@@ -15,15 +17,16 @@ MEMORY ?= $(shell awk '/MemTotal/ {print int($$2 * 0.9 / 1024)}' /proc/meminfo 2
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources mem_mb=$(MEMORY) --configfile $(STUDY) \
+WHERE := $(if $(PROFILE),--workflow-profile profiles/$(PROFILE),--cores $(CORES) --resources mem_mb=$(MEMORY))
+SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench test check unlock clean
+.PHONY: study show preview plan bench test check matrix fuzz bad-days slurm unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tradeoff.alone $(SNAKEMAKE)
 
 show: .venv/done
 	@cat "results/$$($(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["study"])' $(STUDY))/summary.txt"
@@ -42,6 +45,18 @@ bench: .venv/done
 test: check
 	$(BIN)/python -m pytest
 
+matrix: .venv/done
+	$(BIN)/python -m pytest -m slow tests/test_reruns.py
+
+fuzz: .venv/done
+	FUZZ=2500 $(BIN)/python -m pytest -m "slow or not slow" tests/test_fuzz.py
+
+bad-days: .venv/done
+	$(BIN)/python -m pytest -m slow tests/test_bad_days.py
+
+slurm: .venv/done
+	tests/slurm/run.sh $(BIN)/python
+
 check: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,7 +64,7 @@ check: .venv/done
 	$(BIN)/snakefmt --check Snakefile workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
 
-# After a killed run: lets the next one start.
+# After a killed run of plain snakemake, or on another machine: lets the next one start.
 unlock: .venv/done
 	$(BIN)/snakemake --unlock --configfile $(STUDY)
 

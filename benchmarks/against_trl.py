@@ -8,7 +8,7 @@ import sysconfig
 
 import common
 
-ROUNDS = 3
+ROUNDS = 2
 ENVIRONMENT = common.OUTPUT / "trl-venv"
 
 
@@ -22,7 +22,8 @@ def main() -> None:
         for _ in range(ROUNDS):
             ours.append(common.isolated("train_ours.py", file, "sft", str(batch)))
             theirs.append(common.isolated("train_trl.py", file, str(batch), python=python))
-        assert ours[0]["tokens"] == theirs[0]["tokens"], "both must read the same tokens"
+        extra = theirs[0]["tokens"] - ours[0]["tokens"]
+        assert extra in (0, count), f"{extra} tokens: TRL reads the template's line end after an answer, and no more"
         ratios = {
             f"ratio_{name}": common.median(a[figure] / b[figure] for a, b in zip(ours, theirs, strict=True))
             for name, figure in (("tokens_per_s", "tokens_per_s"), ("peak_memory", "peak_memory_bytes"))

@@ -1,5 +1,6 @@
 """The README tells the truth: its map is the tree, its example of a method runs."""
 
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import torch
 
 from tradeoff.methods import Tokens
-from tradeoff.methods.talr import TALR
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,11 +45,9 @@ def test_the_map_is_the_tree():
     assert {f for f in folders if not any(n.startswith(f) for n in named)} == set()
 
 
-def test_the_example_of_a_method_is_talr_at_tau_1_without_a_floor():
-    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "class DFT" in block)
+def test_the_example_of_a_method_is_what_it_says():
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "class Focal" in block)
     space: dict = {}
     exec(code, space)
-    tokens = Tokens(torch.tensor([0.1, 2.0, 5.0]), torch.tensor([0, 0, 1]))
-    torch.testing.assert_close(
-        space["DFT"]().token_weights(tokens), TALR(tau=1.0, floor=0.0).token_weights(tokens), rtol=0, atol=0
-    )
+    tokens = Tokens(torch.tensor([0.0, math.log(2), math.log(10)]), torch.tensor([0, 0, 1]))
+    torch.testing.assert_close(space["Focal"]().token_weights(tokens), torch.tensor([0.0, 0.25, 0.81]))

@@ -87,9 +87,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Tree:
 
 def test_every_run_is_in_the_tables_in_their_schemas(tree: Tree) -> None:
     tables = tree.results / "tables"
-    compared = ("comparisons", "pareto", "hypervolume", "views", "recommendation", "hypotheses", "against_paper", "trajectory")
+    compared = ["comparisons", "pareto", "hypervolume", "views", "recommendation", "hypotheses", "against_paper"]
+    compared += ["trajectory", "token_difficulty", "hard_tokens", "prediction", "tilting"]
     expected = {name: getattr(schemas, name.upper()) for name in ("samples", "scores", *compared)}
     expected["tradeoff"] = schemas.tradeoff(GENERAL)
+    expected["code_length"] = schemas.CODE_LENGTH_TABLE
     for name, schema in expected.items():
         assert pq.read_schema(tables / f"{name}.parquet").equals(schema), name
     table = schemas.read(tables / "tradeoff.parquet")
@@ -109,12 +111,14 @@ def test_training_moves_and_averaging_halves_the_move(tree: Tree) -> None:
 
 
 def test_figure_and_terminal_table_name_every_method(tree: Tree) -> None:
-    svg = (tree.results / "figures" / "pareto.svg").read_text()
-    assert (tree.results / "figures" / "pareto.png").stat().st_size > 10_000
-    assert "<svg" in svg
+    for name in ("pareto", "rates", "changes", "trajectory", "views", "hypervolume"):
+        assert (tree.results / "figures" / f"{name}.svg").read_text().startswith("<svg")
+        assert (tree.results / "figures" / f"{name}.png").stat().st_size > 5_000
+    page = (tree.results / "report.html").read_text()
     summary = (tree.results / "summary.txt").read_text()
     for method in ("base", "sft", "l2", "lora", "average", "flow", "talr"):
         assert re.search(rf"^{method} ", summary, re.M)
+        assert f">{method}<" in page
     assert "Recommendation for tiny on shop_mini" in summary
     assert summary.strip() in tree.output  # type: ignore[attr-defined]
     assert "steps (100%) done" in tree.output  # type: ignore[attr-defined]
@@ -149,7 +153,7 @@ def test_an_edit_to_the_loop_retrains_all(tree: Tree) -> None:
 
 def test_an_edit_to_a_figure_retrains_nothing(tree: Tree) -> None:
     file = tree.folder / "src/tradeoff/report/figures.py"
-    with _edited(file, lambda text: text.replace('"k*"', '"kP"')):
+    with _edited(file, lambda text: text.replace("height=400", "height=410")):
         assert tree.planned() == {"plot": 1}
 
 

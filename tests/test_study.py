@@ -294,7 +294,7 @@ def test_two_files_are_refused(capsys):
     assert capsys.readouterr().err == "b.yaml: one study at a time; give a single --configfile\n"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "label_only", "paper", "airgapped"])
+@pytest.mark.parametrize("name", ["quickstart", "label_only", "paper", "airgapped", "ablation"])
 def test_the_projects_studies_are_right(name):
     assert study.load(ROOT / "config" / f"{name}.yaml").study == name
 
@@ -448,7 +448,7 @@ def validator():
     return jsonschema.Draft202012Validator(described)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "label_only", "paper", "airgapped"])
+@pytest.mark.parametrize("name", ["quickstart", "label_only", "paper", "airgapped", "ablation"])
 def test_the_schema_accepts_the_projects_studies(validator, name):
     validator.validate(yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()))
 

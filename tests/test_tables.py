@@ -14,8 +14,7 @@ from tradeoff import evaluation
 from tradeoff.domains import kind
 from tradeoff.errors import UserError
 from tradeoff.evaluation.samples import Prompting, Sample, table
-from tradeoff.provenance import CARD
-from tradeoff.provenance import write_json
+from tradeoff.provenance import CARD, write_json
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
 from tradeoff.tables.collect import Entry, collect

@@ -1,16 +1,23 @@
-"""What a job takes of the machine: the threads that its rule has, and a GPU that no other job uses."""
+"""What a job takes of the machine, the threads that its rule has and a GPU that no other job uses, and which it was."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import platform
+import re
+import shlex
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
+from tradeoff.provenance import write_json
+
 GPUS = Path("/proc/driver/nvidia/gpus")
+PROVENANCE = "provenance.json"
 LOCKS = Path(tempfile.gettempdir())
 _held: list[object] = []  # open files, whose locks last as long as the process
 
@@ -61,6 +68,30 @@ def energy_joules() -> float | None:
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid))) / 1000
     except Exception:  # no NVML, or a card without a counter
         return None
+
+
+def record(folder: Path) -> None:
+    """Writes `provenance.json` beside a run's card: command, machine and time.
+
+    No job takes it as an input and nothing is hashed from it, so that the same run on another machine is the same run.
+    """
+    spec = sys.modules["__main__"].__spec__
+    command = ["python", *(["-m", spec.name] if spec else sys.argv[:1]), *sys.argv[1:]]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    machine = {"host": platform.node(), "system": platform.platform(), "processor": _processor(), "gpu": gpu}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(
+        folder / PROVENANCE, {"command": shlex.join(command), "machine": machine | versions, "finished": finished}
+    )
+
+
+def _processor() -> str:
+    try:
+        told = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        told = None
+    return told[1] if told else platform.processor() or platform.machine()
 
 
 def _free_gpu() -> str | None:

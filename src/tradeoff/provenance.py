@@ -13,6 +13,7 @@ from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[1]
 ROOT = SOURCE.parent
+LOCK = ROOT / "envs" / "lock.txt"
 CARD = "card.json"  # beside a large file or a run's files: what they are, in a few lines
 
 
@@ -35,6 +36,11 @@ def sha256_file(path: Path) -> str:
     """The sha256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lock_sha256() -> str:
+    """The hash of the file that pins every package."""
+    return sha256_file(LOCK)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -67,7 +73,7 @@ def code_digest(modules: Iterable[str]) -> str:
     to be passed: a method's file is.
     """
     seen: set[str] = set()
-    queue = [module for module in modules if _file_of(module)]
+    queue = [module for module in modules if module_file(module)]
     while queue:
         module = queue.pop()
         if module not in seen:
@@ -76,7 +82,8 @@ def code_digest(modules: Iterable[str]) -> str:
     return digest({module: _meaning(module)[0] for module in seen})
 
 
-def _file_of(module: str) -> Path | None:
+def module_file(module: str) -> Path | None:
+    """The file of a module of this package, or of a task without one; None where there is none."""
     base = SOURCE.joinpath(*module.split("."))
     places = (base / "__init__.py", base.with_suffix(".py"), base.with_suffix(".yaml"))
     return next((p for p in places if p.is_file()), None)
@@ -88,24 +95,33 @@ def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
 
     A task file counts with the module beside it, or as a module without one.
     """
-    file = _file_of(module)
+    file = module_file(module)
     assert file is not None
     task = file.with_suffix(".yaml")
     task_text = task.read_text(encoding="utf-8") if task.is_file() else ""
     if file == task:
         return digest(task_text), ()
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = syntax(module)
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    imported = tuple(m for m in sorted(found) if m.startswith("tradeoff") and module_file(m))
+    return digest([ast.dump(tree), task_text]), imported
+
+
+def syntax(module: str) -> ast.Module:
+    """A module's syntax tree without docstrings; comments and layout are not in it."""
+    file = module_file(module)
+    assert file is not None
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body and _is_text(body[0]):
             node.body = body[1:] or [ast.Pass()]
-    imported = tuple(m for m in sorted(found) if m.startswith("tradeoff") and _file_of(m))
-    return digest([ast.dump(tree), task_text]), imported
+    return tree
 
 
 def _is_text(node: ast.stmt) -> bool:

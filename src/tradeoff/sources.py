@@ -92,9 +92,17 @@ def local_path(datum: Datum, data_root: str | None) -> Path | None:
     if data_root is None:
         raise UserError(f"{datum.name}: is on no hub; give the study a data_root that holds {datum.local}")
     path = Path(data_root) / datum.local
-    if not path.is_file():
-        raise UserError(f"data_root: there is no {path}, which {datum.name} is read from; put the file there")
+    if not is_file(path):
+        raise UserError(f"data_root: there is no {one_line(path)}, which {datum.name} is read from; put the file there")
     return path
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no name is too long or too odd to be asked about."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def package_file(place: str) -> Path:

@@ -109,6 +109,7 @@ class Study(Section):
     seeds: Annotated[list[Annotated[int, Field(ge=0, le=MOST_SEED)]], Field(min_length=1)]
     general: Suites
     trajectory: list[Fraction] = Field(default=[], description="shares of a training after which it is evaluated too")
+    allow_mixed: list[Literal["lock"]] = Field(default=[], description="what may differ between runs of one table")
     data: Data
     training: Training
     evaluation: Evaluation
@@ -199,8 +200,11 @@ class Study(Section):
         """What decides the examples of a domain's split."""
         known = self.domains[domain]
         count = self.data.train if split == "train" else self.data.test
+        options = domain_spec(known)
+        if known.taught_by is None:  # how long an answer may be decides none of the examples but a teacher's
+            options.pop("max_new_tokens", None)
         spec = {
-            "domain": domain_spec(known),
+            "domain": options,
             "version": known.version,
             "split": split,
             "count": None if count == "all" else count,
@@ -298,8 +302,10 @@ class Study(Section):
                 for name, path in self.read_by(domain, split).items():
                     if path is None:
                         sources.local_path(registry[name], self.data_root)
-                    elif not path.is_file():
-                        raise UserError(f"domains.{domain}: there is no file {path}; paths start at the working folder")
+                    elif not sources.is_file(path):
+                        raise UserError(
+                            f"domains.{domain}: there is no file {one_line(path)}; paths start at the working folder"
+                        )
         for name in self.general:
             for datum in evaluation.general(name).data:
                 sources.local_path(registry[datum], self.data_root)
@@ -396,7 +402,14 @@ _PATTERNS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose `1e-6` is a number, and which refuses a key given twice."""
+    """YAML whose `1e-6` is a number, and which refuses a key given twice and text that no path or file can hold."""
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if re.search("[\0\ud800-\udfff]", str(value)):
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"{shown(value)} holds a character that no file can hold, line {line}")
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -19,10 +19,10 @@ from tradeoff.training.tokens import Sequence
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences in rows, padded or packed; what is supervised comes from lengths, so that padding may equal end-of-text.
+    """Sequences in rows, padded or packed; what is supervised comes from lengths, so padding may equal end-of-text.
 
-    There is no attention mask. Padding is on the right, where a causal model's tokens do not look, and a mask would make
-    attention compute the half that is above the diagonal; in a packed row it would let sequences see each other.
+    There is no attention mask. Padding is on the right, where a causal model's tokens do not look, and a mask would
+    make attention compute the half that is above the diagonal; in a packed row it would let sequences see each other.
 
     Attributes:
         ids_BL: Token ids, padded on the right; packed, all sequences in one row.

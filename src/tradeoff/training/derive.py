@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tradeoff import methods
+from tradeoff import machine, methods
 from tradeoff.errors import command
 from tradeoff.models import load_delta, load_parameters
-from tradeoff.provenance import CARD, read_json, run_id, write_json
+from tradeoff.provenance import CARD, lock_sha256, read_json, run_id, write_json
 
 # A snapshot knows where it was taken; a finished run, what it cost.
 FROM_SOURCE = ("base_sha256", "data_sha256", "fraction", "step", "training", "cost")
@@ -29,6 +29,7 @@ def derive(spec: dict[str, Any], code: str, base: Path, source: Path, output: Pa
             "run_id": run_id(spec, card["base_sha256"], card["data_sha256"]),
             "spec": spec,
             "code": code,
+            "lock": lock_sha256(),
             "derived_from": os.path.relpath(source, output),
             "source_delta_sha256": card["delta_sha256"],
             "update": delta.statistics(load_parameters(base)),
@@ -48,6 +49,7 @@ def main() -> None:
     a = parser.parse_args()
     for snapshot in a.snapshots:
         derive(a.spec, a.code, a.base, a.source / snapshot.parent.name, snapshot.parent)
+    machine.record(a.output)
     derive(a.spec, a.code, a.base, a.source, a.output)
 
 

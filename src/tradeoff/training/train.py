@@ -20,7 +20,7 @@ from tradeoff import machine, methods
 from tradeoff.errors import command
 from tradeoff.models import DELTA, Delta, load_base, load_parameters, load_tokenizer
 from tradeoff.progress import Progress
-from tradeoff.provenance import CARD, digest, read_json, run_id, sha256_file, write_json, write_whole
+from tradeoff.provenance import CARD, digest, lock_sha256, read_json, run_id, sha256_file, write_json, write_whole
 from tradeoff.training import batches, tokens
 from tradeoff.training.base_nll import read_means
 from tradeoff.training.checkpoints import Checkpoints
@@ -105,7 +105,9 @@ def train_run(
         "base_sha256": base_sha256,
         "data_sha256": data_sha256,
         "code": code,
+        "lock": lock_sha256(),
     }
+    machine.record(output)
     for fraction, step in at.items():
         folder = output / f"{AT}{fraction:g}"
         write_whole(folder / DELTA, partial(shutil.copyfile, snapshots[step]))

@@ -1,0 +1,90 @@
+"""One run at a time in a folder, and on after a run that was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tradeoff import alone
+from tradeoff.errors import UserError
+
+# In Snakemake's place: notes its arguments, and waits where it is told to.
+STAND_IN = """
+import sys, time
+with open("calls.txt", "a") as file:
+    file.write(" ".join(sys.argv[1:]) + "\\n")
+time.sleep(float(sys.argv[1]) if "--unlock" not in sys.argv else 0)
+sys.exit(int(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    return tmp_path
+
+
+def snakemake(seconds, status=0):
+    return [sys.executable, "stand_in.py", str(seconds), str(status)]
+
+
+def calls(folder):
+    return (folder / "calls.txt").read_text().splitlines()
+
+
+def begin(seconds):
+    """A run in a process of its own, once Snakemake's stand-in has begun."""
+    running = subprocess.Popen([sys.executable, "-m", "tradeoff.alone", *snakemake(seconds)], start_new_session=True)
+    while not os.path.exists("calls.txt"):
+        time.sleep(0.05)
+    return running
+
+
+def test_snakemake_s_status_is_the_command_s_and_nothing_is_unlocked(folder):
+    assert alone.run(snakemake(0, 0)) == 0
+    assert alone.run(snakemake(0, 3)) == 3
+    assert alone.run(snakemake(0, 0)) == 0
+    assert calls(folder) == ["0 0", "0 3", "0 0"]
+
+
+def test_two_at_once_is_one_line(folder):
+    first = begin(60)
+    with pytest.raises(UserError, match=r"\A[^\n]*: another run is going on in this folder; wait for it, or stop it\Z"):
+        alone.run(snakemake(0))
+    first.terminate()
+    first.wait(60)
+    assert calls(folder) == ["60 0"]
+    assert alone.run(snakemake(0)) == 0
+
+
+def test_after_a_kill_of_all_the_next_run_unlocks_and_goes_on(folder, capfd):
+    first = begin(60)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert alone.run(snakemake(0)) == 0
+    assert calls(folder) == ["60 0", "0 0 --unlock --quiet all", "0 0"]
+    assert "the run before was killed; going on" in capfd.readouterr().out
+    assert alone.run(snakemake(0)) == 0
+    assert calls(folder)[-2:] == ["0 0", "0 0"]
+
+
+def test_while_snakemake_lives_its_lock_is_not_taken_away(folder):
+    """The command is killed, and Snakemake is not."""
+    first = begin(60)
+    (child,) = subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(first.pid)], text=True).split()
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    with pytest.raises(UserError, match="another run is going on"):
+        alone.run(snakemake(0))
+    os.kill(int(child), signal.SIGKILL)
+    while True:
+        try:
+            assert alone.run(snakemake(0)) == 0
+            break
+        except UserError:  # its last breath
+            time.sleep(0.05)
+    assert calls(folder)[1:] == ["0 0 --unlock --quiet all", "0 0"]

@@ -1,0 +1,233 @@
+"""The rerun matrix: a change, and exactly the jobs that have to run again because of it. `make matrix` runs it all.
+
+Finished results of the smoke study lie in a copied tree; each case makes its change, asks Snakemake what it would run,
+and takes the change back. Too much is a fault, too little a worse one.
+"""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+from test_smoke import STUDY, Tree, _edited
+
+pytestmark = pytest.mark.slow
+
+TRAINED = ["sft", "l2", "lora", "flow", "talr"]
+METHODS = [*TRAINED, "average"]
+TICKETS = [{"prompt": f"{i} + 1?", "response": str(i + 1)} for i in range(8)]
+JSONL = "  tickets: {domain: jsonl, train: train.jsonl, test: test.jsonl}\n"
+
+
+def made_by(*methods: str, domain: str = "shop_mini", rate: str = "1e-03", seed: int = 0) -> set[str]:
+    """The jobs that make the runs of some methods and evaluate them."""
+    jobs = set()
+    for method in methods:
+        run = f"{domain}/{method}/lr={rate}/seed={seed}"
+        jobs |= {f"{'derive' if method == 'average' else 'train'} {run}", *evaluated(run)}
+    return jobs
+
+
+def evaluated(*runs: str) -> set[str]:
+    return {f"evaluate {run}{at}" for run in runs for at in ("", "/at=0.5")}
+
+
+def runs(domain: str = "shop_mini") -> list[str]:
+    return [f"{domain}/{method}/lr=1e-03/seed=0" for method in METHODS]
+
+
+# Rules that take long, of which exactly the right jobs have to run. Tables, figures and pages take seconds: of these
+# the first has to run where something changed, and all may.
+LONG = {"import_base", "fetch", "draw", "distill", "encode", "measure_base", "sample_base_text", "train", "derive"}
+LONG |= {"evaluate_base", "evaluate"}
+REPORT = {"tabulate"}
+EVALUATIONS = {"evaluate_base tiny"} | evaluated(*runs())
+ALL_RUNS = made_by(*METHODS)
+DATA = {"draw shop_mini/train", "draw shop_mini/test", "encode shop_mini", "measure_base shop_mini"}
+EVERYTHING = DATA | ALL_RUNS | EVALUATIONS | REPORT | {"import_base tiny", "sample_base_text tiny"}
+
+
+class Finished(Tree):
+    """A tree whose results are finished."""
+
+    def jobs(self, *arguments: str, **environment: str) -> set[str]:
+        """What would run, each job as its rule and what it is for."""
+        before = dict(os.environ)
+        os.environ.update(environment)
+        try:
+            text = self.snakemake("--dry-run", "--quiet", "host", *arguments)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        found = set()
+        for rule, block in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", text, re.M):
+            told = dict(re.findall(r"(\w+)=([^,\n]+)", (re.findall(r"wildcards: (.*)", block) or [""])[0]))
+            if rule in LONG or rule in REPORT:
+                found.add(f"{rule} {_about(told)}".strip())
+        return found
+
+
+def _about(wildcards: dict[str, str]) -> str:
+    if "method" in wildcards:
+        w = wildcards
+        return f"{w['domain']}/{w['method']}/lr={w['rate']}/seed={w['seed']}" + w.get("at", "")
+    if "domain" in wildcards:
+        return "/".join(wildcards[key] for key in ("domain", "part") if key in wildcards)
+    return next(iter(wildcards.values()), "")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Finished:
+    made = Finished(tmp_path_factory.mktemp("reruns"), tiny_base)
+    made.snakemake()
+    assert made.jobs() == set()
+    return made
+
+
+def case(*jobs: set[str], file: str = "smoke.yaml", old: str = "", new: str = ""):
+    return file, old, new, set().union(*jobs)
+
+
+RATES = made_by(*METHODS, rate="1e-04")
+SEEDS = made_by(*METHODS, seed=1)
+MATRIX = {
+    "one method's file": case(
+        made_by("talr"), REPORT, file="src/tradeoff/methods/talr.py", old="/ tau).exp()", new="/ (2 * tau)).exp()"
+    ),
+    "the method that another is derived from": case(
+        made_by("average"),
+        REPORT,
+        file="src/tradeoff/methods/average.py",
+        old="delta.scaled(",
+        new="delta.scaled(1.0 * ",
+    ),
+    "the loop": case(
+        ALL_RUNS, REPORT, file="src/tradeoff/training/loop.py", old="EPSILON = 1e-8", new="EPSILON = 1e-7"
+    ),
+    "a domain's scorer": case(
+        EVALUATIONS, REPORT, file="src/tradeoff/domains/shop_mini.py", old="re.IGNORECASE | re.ASCII", new="re.ASCII"
+    ),
+    "a domain's examples": case(
+        EVERYTHING - {"import_base tiny", "sample_base_text tiny"},
+        file="src/tradeoff/domains/shop_mini.py",
+        old='"Exact": 0.42',
+        new='"Exact": 0.43',
+    ),
+    "a benchmark's checks": case(
+        EVALUATIONS, REPORT, file="src/tradeoff/evaluation/ifeval_checks.py", old="import", new="X = 1\nimport"
+    ),
+    "a comment in every file": case(set(), file="src/tradeoff/**/*.py", old="", new="\n# a comment\n"),
+    "a comment in the study": case(set(), old="seeds:", new="# as many as it takes\nseeds:"),
+    "one more rate": case(RATES, REPORT, old='["1e-3"]', new='["1e-3", "1e-4"]'),
+    "the same rate in another spelling": case(set(), old='["1e-3"]', new="[0.001]"),
+    "one more seed": case(SEEDS, REPORT, old="seeds: [0]", new="seeds: [0, 1]"),
+    "one more method": case(
+        made_by("l2_weak"), REPORT, old="  flow:", new="  l2_weak: {recipe: l2, strength: 0.001}\n  flow:"
+    ),
+    "one method less": case(REPORT, old="  talr:    {recipe: talr}\n", new=""),
+    "one benchmark less": case(EVALUATIONS, REPORT, old="arithmetic_mini, base_text]", new="base_text]"),
+    "a hyper-parameter of one method": case(made_by("l2"), REPORT, old="strength: 0.01", new="strength: 0.02"),
+    "two hyper-parameters' values swapped": case(
+        made_by("lora"), REPORT, old="rank: 2, alpha: 4", new="rank: 4, alpha: 2"
+    ),
+    "the order of the methods": case(
+        REPORT,
+        old="  flow:    {recipe: flow}\n  talr:    {recipe: talr}",
+        new="  talr: {recipe: talr}\n  flow: {recipe: flow}",
+    ),
+    "more epochs": case(ALL_RUNS, REPORT, old="epochs: 1", new="epochs: 2"),
+    "more training data": case(
+        {"draw shop_mini/train", "encode shop_mini", "measure_base shop_mini"},
+        ALL_RUNS,
+        REPORT,
+        old="train: 6",
+        new="train: 7",
+    ),
+    "more test data": case({"draw shop_mini/test"}, EVALUATIONS, REPORT, old="test: 4", new="test: 5"),
+    "fewer items": case({"sample_base_text tiny"}, EVALUATIONS, REPORT, old="items: 3", new="items: 2"),
+    "evaluation's precision": case(
+        {"sample_base_text tiny"}, EVALUATIONS, REPORT, old="{items: 3}", new="{items: 3, precision: bfloat16}"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", MATRIX)
+def test_exactly_what_hangs_on_a_change_runs_again(tree: Finished, change: str) -> None:
+    pattern, old, new, expected = MATRIX[change]
+    texts = {file: file.read_text() for file in tree.folder.glob(pattern)}
+    try:
+        for file, text in texts.items():
+            assert old in text, f"the edit of {file.name} finds nothing to change"
+            file.write_text(text.replace(old, new, 1) if old else text + new)
+        assert tree.jobs() == expected
+    finally:
+        for file, text in texts.items():
+            file.write_text(text)
+
+
+def test_a_touch_of_everything_runs_nothing_that_takes_long(tree: Finished) -> None:
+    for path in [*tree.folder.glob("src/**/*"), *tree.folder.glob("workflow/**/*"), *tree.results.rglob("*")]:
+        path.touch()
+    assert tree.jobs() <= REPORT
+    tree.snakemake()
+    assert tree.jobs() == set()
+
+
+@pytest.mark.parametrize("seed", ["1", "12345"])
+def test_another_hash_seed_runs_nothing(tree: Finished, seed: str) -> None:
+    assert tree.jobs(PYTHONHASHSEED=seed) == set()
+
+
+def test_a_plot_s_edit_draws_alone(tree: Finished) -> None:
+    with _edited(tree.folder / "src/tradeoff/report/figures.py", lambda text: text + "\nMADE = 1\n"):
+        assert tree.jobs() == set()
+        assert "plot" in tree.planned()
+
+
+def test_another_base_runs_everything_that_hangs_on_the_base(tree: Finished, tmp_path: Path) -> None:
+    other = tiny.base_folder(tmp_path / "other", std=0.3)
+    first = str(tree.study.read_text().split("folder:")[1].split('"')[0])
+    with _edited(tree.study, lambda text: text.replace(first, str(other))):
+        assert tree.jobs() == EVERYTHING - {"draw shop_mini/train", "draw shop_mini/test"}
+
+
+def test_a_clone_with_copied_results_has_nothing_to_do(tree: Finished, tmp_path: Path) -> None:
+    """With `.snakemake`, which knows what each result was made of."""
+    clone = Finished.__new__(Finished)
+    clone.folder = tmp_path / "clone"
+    shutil.copytree(tree.folder, clone.folder, copy_function=shutil.copy)  # all times are new, in any order
+    clone.study, clone.results = clone.folder / "smoke.yaml", clone.folder / "results" / "smoke"
+    assert clone.jobs() <= REPORT
+
+
+def test_a_person_s_data_file(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> None:
+    """Another training file leaves the test items; another test file trains too, as training is kept apart from it."""
+    made = Finished(tmp_path_factory.mktemp("tickets"), tiny_base)
+    text = made.study.read_text().replace("domains: [shop_mini]", "domains:\n" + JSONL).replace("[0.5]", "[]")
+    for method in ("l2", "lora", "average", "flow", "talr"):
+        text = re.sub(rf"  {method}: .*\n", "", text)
+    made.study.write_text(text)
+    for name, lines in (("train", TICKETS[:6]), ("test", TICKETS[4:])):
+        (made.folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    made.study.write_text(text.replace("train: 6, test: 4", "train: all, test: all"))
+    made.snakemake()
+    assert made.jobs() == set()
+    (made.folder / "train.jsonl").touch()
+    (made.folder / "test.jsonl").touch()
+    assert made.jobs() == set()
+    run = "tickets/sft/lr=1e-03/seed=0"
+    training = {"draw tickets/train", "encode tickets", f"train {run}", f"evaluate {run}", *REPORT}
+    more = json.dumps({"prompt": "9 + 9?", "response": "18"})
+    with _edited(made.folder / "train.jsonl", lambda lines: f"{lines}\n{more}"):
+        assert made.jobs() == training
+    with _edited(made.folder / "test.jsonl", lambda lines: f"{lines}\n{more}"):
+        assert made.jobs() == training | {"draw tickets/test", "evaluate_base tiny"}
+    with _edited(made.study, lambda lines: lines.replace("test: test.jsonl", "test: test.jsonl, max_new_tokens: 9")):
+        assert made.jobs() == {"evaluate_base tiny", f"evaluate {run}", *REPORT}
+
+
+def test_the_smoke_study_is_the_one_that_the_matrix_is_written_for() -> None:
+    assert all(f"  {method}:" in STUDY for method in METHODS)
