@@ -32,6 +32,13 @@ DEGENERATE = {
     "nothing but the least": {"methods": ("l2",), "rates": (1e-6,), "items": 1, "general": ("ifeval",)},
 }
 
+# How dichromats see linear RGB (Machado et al. 2009, severity 1).
+EYES = {
+    "normal": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+
 
 @pytest.fixture(scope="module")
 def results():
@@ -118,6 +125,7 @@ def test_figures_are_the_same_bytes_twice(small, tmp_path):
 def test_a_still_figure_holds_every_model_and_domain(results, drawn):
     drawing = figures.svg(drawn[-1])
     assert all(f">{pair}<" in drawing for pair in results.pairs)
+    assert 'role="img" aria-label="Dot plot' in drawing
 
 
 def test_texts_of_items_are_escaped(results, page):
@@ -203,7 +211,7 @@ def test_little_is_told_as_little(changed):
         assert "the study has" in text
     if "items" in changed:
         for figure in drawn:
-            assert figures.svg(figure).startswith("<svg")
+            assert figures.svg(figure).startswith("<svg ")
 
 
 # Items that flipped
@@ -265,14 +273,6 @@ def linear(colour):
 def contrast(one, other):
     light, dark = sorted((float(np.dot((0.2126, 0.7152, 0.0722), linear(c))) for c in (one, other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
-
-
-# How dichromats see linear RGB (Machado et al. 2009, severity 1).
-EYES = {
-    "normal": np.eye(3),
-    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-}
 
 
 def oklab(colour, eyes):

@@ -53,6 +53,8 @@ EVERYTHING = DATA | ALL_RUNS | EVALUATIONS | REPORT | {"import_base tiny", "samp
 class Finished(Tree):
     """A tree whose results are finished."""
 
+    patience = 7200
+
     def jobs(self, *arguments: str, **environment: str) -> set[str]:
         """What would run, each job as its rule and what it is for."""
         before = dict(os.environ)

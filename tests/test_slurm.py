@@ -29,13 +29,14 @@ SLURM = [
     "--slurm-init-seconds-before-status-checks",
     "2",
 ]
-PATIENCE = 1800  # seconds
+PATIENCE = 7200  # seconds
 LONG = 400  # epochs, so that a training is met while it runs
 
 
 def small(folder: Path, base: Path, rates: list[str]) -> Tree:
     """A tree with a study of few and long trainings."""
     tree = Tree(folder, base)
+    tree.patience = PATIENCE
     study = yaml.safe_load(tree.study.read_text())
     study["methods"] = {name: study["methods"][name] for name in ("sft", "average")}
     study |= {"general": ["arithmetic_mini", "base_text"], "learning_rates": rates, "trajectory": []}

@@ -39,6 +39,8 @@ evaluation: {{items: 3}}
 class Tree:
     """A copy of the project in which a study runs."""
 
+    patience = 600  # seconds
+
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder = folder
         for name in ("Snakefile", "workflow", "config", "src", "profiles", "envs"):
@@ -57,7 +59,8 @@ class Tree:
             "HF_HUB_OFFLINE": "1",
         }
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "smoke.yaml", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+        options = {"capture_output": True, "text": True, "timeout": self.patience}
+        return subprocess.run(command, cwd=self.folder, env=environment, **options)
 
     def snakemake(self, *arguments: str) -> str:
         """Runs Snakemake in the tree and returns what it printed."""

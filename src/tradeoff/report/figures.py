@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def save(figure: Figure, folder: Path) -> None:
 
 def svg(figure: Figure) -> str:
     """A figure as SVG, with the alternative text as its label."""
-    return vlc.vegalite_to_svg(spec_of(figure.chart) | {"description": figure.alt_text})
+    drawing = vlc.vegalite_to_svg(spec_of(figure.chart))
+    return drawing.replace("<svg ", f'<svg role="img" aria-label="{escape(figure.alt_text)}" ', 1)
 
 
 def all_figures(results: Results) -> list[Figure]:
