@@ -59,7 +59,7 @@ TABLE_MODULES = ["collect", *(name for name in TABLES if name not in ("samples",
 TAUGHT = [name for name, domain in STUDY.domains.items() if domain.taught_by]
 RUN = "{model}/{domain}/{method}/lr={rate}/seed={seed}"
 # A study's `trajectory`: folders in a run's, which hold it as it was on the way.
-SNAPSHOTS = [f"/{AT}{fraction:g}" for fraction in STUDY.trajectory]
+SNAPSHOTS = [f"{os.sep}{AT}{fraction:g}" for fraction in STUDY.trajectory]
 
 
 def either(names):
