@@ -112,12 +112,10 @@ def test_the_same_tables_give_the_same_bytes(results, page):
 
 
 def test_figures_are_the_same_bytes_twice(small, tmp_path):
-    first, second = figures.all_figures(small), figures.all_figures(small)
-    assert [figure.name for figure in first] == ["pareto", "rates", "changes", "views", "hypervolume"]
-    for one, other in zip(first, second, strict=True):
-        assert figures.svg(one) == figures.svg(other)
-    for folder, found in (("one", first), ("two", second)):
-        figures.save(found[-1], tmp_path / folder)
+    for draw in (figures.pareto, figures.views):
+        assert figures.svg(draw(small)) == figures.svg(draw(small))
+    for folder in ("one", "two"):
+        figures.save(figures.hypervolume(small), tmp_path / folder)
     for name in ("hypervolume.svg", "hypervolume.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
