@@ -5,7 +5,7 @@
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100), and what would run now
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
-# make matrix, fuzz, bad-days, slurm   the long ones of docs/reliability.md; slurm needs root, slurm-wlm and munge
+# make kills, matrix, fuzz, slurm   the long tests; slurm needs root, slurm-wlm and munge
 # Both build .venv from envs/lock.txt when it is missing or older.
 
 STUDY ?= config/quickstart.yaml
@@ -22,7 +22,7 @@ SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench test check matrix fuzz bad-days slurm unlock clean
+.PHONY: study show preview plan bench test check kills matrix fuzz slurm unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -51,8 +51,8 @@ matrix: .venv/done
 fuzz: .venv/done
 	FUZZ=2500 $(BIN)/python -m pytest -m "slow or not slow" tests/test_fuzz.py
 
-bad-days: .venv/done
-	$(BIN)/python -m pytest -m slow tests/test_bad_days.py
+kills: .venv/done
+	$(BIN)/python -m pytest -m slow tests/test_checkpoints.py
 
 slurm: .venv/done
 	tests/slurm/run.sh $(BIN)/python
