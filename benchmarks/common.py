@@ -26,10 +26,10 @@ SHAPES = ((1024, 576, 1536), (1024, 1536, 576), (2048, 576, 576), (512, 576, 491
 
 def machine() -> dict[str, Any]:
     """Where and with what the figures were measured."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    from tradeoff.machine import processor
+
     return {
-        "processor": model,
+        "processor": processor(),
         "threads": THREADS,
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),

@@ -78,7 +78,7 @@ def record(folder: Path) -> None:
     spec = sys.modules["__main__"].__spec__
     command = ["python", *(["-m", spec.name] if spec else sys.argv[:1]), *sys.argv[1:]]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    machine = {"host": platform.node(), "system": platform.platform(), "processor": _processor(), "gpu": gpu}
+    machine = {"host": platform.node(), "system": platform.platform(), "processor": processor(), "gpu": gpu}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(
@@ -86,7 +86,8 @@ def record(folder: Path) -> None:
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as the system tells it."""
     try:
         told = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:

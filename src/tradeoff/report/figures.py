@@ -319,10 +319,10 @@ def _nats(results: Results, points: pd.DataFrame) -> pd.DataFrame:
     for axis, column in (("x", f"domain_{CODE_LENGTH}"), ("y", BASE_TEXT)):
         for end in ("", "_low", "_high"):
             rows[f"{axis}{end}"] = table[f"{column}{end}"].to_numpy()
-    records = table.to_dict("records")
-    rows["domain_text"] = [span_text(row, f"domain_{CODE_LENGTH}", sign=False) for row in records]
-    rows["domain_change_text"] = [span_text(row, f"domain_{CODE_LENGTH}_change") for row in records]
-    rows["y_text"] = [span_text(row, BASE_TEXT, sign=False) for row in records]
+    told = table.to_dict("records")
+    rows["domain_text"] = [span_text(row, f"domain_{CODE_LENGTH}", sign=False) for row in told]
+    rows["domain_change_text"] = [span_text(row, f"domain_{CODE_LENGTH}_change") for row in told]
+    rows["y_text"] = [span_text(row, BASE_TEXT, sign=False) for row in told]
     return rows
 
 
@@ -448,7 +448,8 @@ def _opacity(full: float, shown: bool, hover: bool = False) -> Any:
     return alt.OpacityValue(full * 0.12, condition=conditions)
 
 
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as a spec has them inline: no limit, no name that a counter made."""
     return json.loads(rows.to_json(orient="records", double_precision=10))
 
 
@@ -466,7 +467,7 @@ def _shown(results: Results, rows: pd.DataFrame, panel: Panel, start: dict[str, 
     spec = panel(True)
     return {
         **spec,
-        "data": {"values": _records(rows)},
+        "data": {"values": records(rows)},
         "params": [*chosen, *spec.get("params", [])],
         "transform": [{"filter": test}, *spec.get("transform", [])],
         "width": "container",
@@ -481,8 +482,8 @@ def _still(
     blocks: list[Spec] = []
     drawn = [(panel(False), rows) for panel, rows in panels]
     for pair in results.pairs:
-        of_pair = [(c, rows[(rows["model"] == pair.model) & (rows["domain"] == pair.domain)]) for c, rows in drawn]
-        charts = [{**c, "data": {"values": _records(rows)}, "width": width} for c, rows in of_pair if len(rows)]
+        of_pair = [(c, pair.rows(rows)) for c, rows in drawn]
+        charts = [{**c, "data": {"values": records(rows)}, "width": width} for c, rows in of_pair if len(rows)]
         if charts:
             title = {"text": str(pair), "fontSize": 15, "offset": 14}
             apart = {"scale": {"x": "independent", "y": "independent"}}

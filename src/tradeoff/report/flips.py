@@ -65,11 +65,11 @@ def wanted(
     found = {}
     for key, rows in tradeoff.groupby(["model", "domain"], sort=False):
         pair = Pair(*map(str, key))
-        method, rate = _point(recommendation[_is(recommendation, pair)], rows[rows["method"] != BASE])
-        runs = scores[
-            (scores["model"] == pair.model) & (scores["method"] == method) & (scores["domain"] == pair.domain)
-        ]
-        runs = runs[runs["learning_rate"].astype(float) == rate].sort_values("seed", kind="stable")
+        method, rate = _point(pair.rows(recommendation), rows[rows["method"] != BASE])
+        runs = pair.rows(scores)
+        runs = runs[(runs["method"] == method) & (runs["learning_rate"].astype(float) == rate)].sort_values(
+            "seed", kind="stable"
+        )
         base = scores[(scores["model"] == pair.model) & (scores["method"] == BASE)]
         found[pair] = (point_text(method, rate), str(base["run_id"].iloc[0]), str(runs["run_id"].iloc[0]))
     return found
@@ -97,10 +97,6 @@ def flips(
         right, wrong = ([_flip(row) for row in _in_turn(side, names)] for side in (gained, lost))
         found.append(Flips(pair, point, base, run, right, wrong, (len(gained), len(lost))))
     return found
-
-
-def _is(table: pd.DataFrame, pair: Pair) -> pd.Series:
-    return (table["model"] == pair.model) & (table["domain"] == pair.domain)
 
 
 def _point(recommendation: pd.DataFrame, tuned: pd.DataFrame) -> tuple[str, float]:

@@ -25,6 +25,10 @@ class Pair(NamedTuple):
     def __str__(self) -> str:
         return f"{self.model} on {self.domain}"
 
+    def rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Those of a table that are its own."""
+        return table[(table["model"] == self.model) & (table["domain"] == self.domain)]
+
 
 @dataclass(frozen=True)
 class Results:

@@ -15,6 +15,7 @@ from tradeoff.report.marks import looks
 from tradeoff.report.page import Section, page, render
 from tradeoff.report.results import Pair, Results, number, plural, point_text, rate_text, span_text
 from tradeoff.study import BASE
+from tradeoff.tables.replicates import Metric
 
 MARKS = {
     "recommended": "yes",
@@ -103,7 +104,7 @@ def _recommendation(results: Results) -> Markup:
     table = results.tables["recommendation"]
     blocks = []
     for pair in results.pairs:
-        rows = table[(table["model"] == pair.model) & (table["domain"] == pair.domain)].to_dict("records")
+        rows = pair.rows(table).to_dict("records")
         reach = _reach(rows)
         blocks.append({"pair": pair, "rows": [_advice(row, reach) for row in rows]})
     return render("recommendation", blocks=blocks, bounds=[_points(b) for b in sorted(set(table["bound"]))])
@@ -185,11 +186,11 @@ def _against_paper(results: Results) -> Markup:
 
 def _runs(results: Results) -> Markup:
     """One row a run; a column a benchmark, of its first metric."""
-    first = {name: benchmark.metrics[0].partition(",") for name, benchmark in results.benchmarks.items()}
+    first = {name: Metric.of(name, benchmark.metrics[0]) for name, benchmark in results.benchmarks.items()}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for score in results.tables["scores"].to_dict("records"):
         name = score["benchmark"]
-        if (score["metric"], score["filter"]) != (first[name][0], first[name][2] or "none"):
+        if (name, score["metric"], score["filter"]) != first[name]:
             continue
         for pair in results.pairs:
             if pair.model == score["model"] and _concerns(score, pair, results):

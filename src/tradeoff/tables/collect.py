@@ -46,8 +46,17 @@ class Entry:
 
 def from_params(entries: list[dict[str, Any]]) -> list[Entry]:
     """Entries that went through JSON."""
-    kinds = {"folder": Path, "base_folder": Path, "benchmarks": tuple}
-    return [Entry(**{key: kinds.get(key, lambda v: v)(value) for key, value in e.items()}) for e in entries]
+    return [
+        Entry(
+            **{
+                **entry,
+                "folder": Path(entry["folder"]),
+                "base_folder": Path(entry["base_folder"]),
+                "benchmarks": tuple(entry["benchmarks"]),
+            }
+        )
+        for entry in entries
+    ]
 
 
 def card_of(entry: Entry) -> dict[str, Any]:

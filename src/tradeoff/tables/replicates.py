@@ -229,13 +229,13 @@ def _replicates(
     assert points[0].method == BASE, f"{model}: no base"
     of_point = [_by_seed(runs, point) for point in points]
     seeds = sorted({run.seed for run in runs if run.seed is not None})
-    drawn = _draws("seeds", len(seeds), count)
+    drawn = draws("seeds", len(seeds), count)
     of_run = np.stack([np.ones(count + 1) if r.seed is None else drawn[:, seeds.index(r.seed)] for r in runs], axis=1)
     scores, outcomes = {}, {}
     for name, benchmark in benchmarks.items():
         of_name = (rows["benchmark"] == name).to_numpy()
         for metric, values, weights in _outcomes(rows[of_name], number_of_row[of_name], runs, benchmark):
-            means = _means(_draws(name, len(values), count), values, weights)
+            means = _means(draws(name, len(values), count), values, weights)
             found = np.stack([_over_seeds(means[:, at], of_run[:, at]) for at in of_point], axis=1)
             carry = (weights > 0).any(axis=1)
             if carry.sum() < 2:
@@ -313,8 +313,11 @@ def _check_asked_alike(asked: npt.NDArray[np.bool_], runs: list[_Run], what: str
     raise UserError(f"{what}: {told}; delete their samples and run again")
 
 
-def _draws(what: str, n: int, count: int) -> Array:
-    """How often each of n things is drawn, [1 + count, n]; the first row has everything once."""
+def draws(what: str, n: int, count: int) -> Array:
+    """How often each of n things is drawn, [1 + count, n]; the first row has everything once.
+
+    The draws hang on the name and the number of the things alone, so that all tables draw the same items.
+    """
     drawn = np.random.default_rng([SEED, crc32(what.encode())]).integers(0, n, (count, n))
     numbered = (drawn + n * np.arange(count)[:, None]).ravel()
     return np.vstack([np.ones((1, n)), np.bincount(numbered, minlength=count * n).reshape(count, n)])

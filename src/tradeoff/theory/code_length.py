@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ import pandas as pd
 from tradeoff.errors import UserError
 from tradeoff.evaluation import BASE_TEXT
 from tradeoff.study import BASE
-from tradeoff.tables.replicates import REPLICATES, SEED, Array, interval
+from tradeoff.tables.replicates import REPLICATES, Array, draws, interval
 from tradeoff.tables.schemas import CODE_LENGTH_TABLE, NULLABLE
 
 STATE = ["run_id", "model", "domain", "method", "recipe", "learning_rate", "seed", "fraction"]
@@ -82,7 +81,7 @@ def _side(of_side: pd.DataFrame, side: str, count: int) -> Iterator[dict[str, An
         tokens = rows["token_nll"].map(len).to_numpy(float)
         nats = np.array([np.sum(np.asarray(nll, float)) for nll in rows["token_nll"]])
         size = rows["bytes"].to_numpy(float)
-        drawn = _draws(str(rows["benchmark"].iat[0]), len(rows), count)
+        drawn = draws(str(rows["benchmark"].iat[0]), len(rows), count)
         per_token = drawn @ nats / (drawn @ tokens)
         base = per_token if base is None else base
         yield {
@@ -97,9 +96,3 @@ def _side(of_side: pd.DataFrame, side: str, count: int) -> Iterator[dict[str, An
             "tokens": int(tokens.sum()),
             "bytes": int(size.sum()),
         }
-
-
-def _draws(what: str, n: int, count: int) -> Array:
-    """How often each of n items is drawn, [1 + count, n]; the first row has everything once."""
-    drawn = np.random.default_rng([SEED, crc32(what.encode())]).multinomial(n, np.full(n, 1 / n), count)
-    return np.vstack([np.ones((1, n)), drawn])

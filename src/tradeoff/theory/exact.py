@@ -176,6 +176,12 @@ def change(data: Data, log_CV: Array, score_CV: Array, step: float) -> float:
     return float((data.visits_C * (raised_C - step * linear_C)).sum())
 
 
+def cost(world: World, step: float, weighting: Weighting = sft) -> float:
+    """dL(general) of one step from the base, nats per sequence."""
+    score_GV = world.leak_GC @ score(world.domain, world.base_CV, weighting)
+    return change(world.general, np.log(world.general_base_GV), score_GV, step)
+
+
 @dataclass(frozen=True)
 class Bounds:
     """dL(P) of one step, exactly and by what is known of the score alone; nats per sequence.
@@ -289,12 +295,11 @@ def largest_safe_step(world: World, budget: float, weighting: Weighting = sft) -
 
     dL is convex in lambda and 0 at 0, so that all smaller steps are safe too.
     """
-    log_GV = np.log(world.general_base_GV)
     score_GV = world.leak_GC @ score(world.domain, world.base_CV, weighting)
     visits_GV = world.general.visits_C[:, None] * world.general.token_CV
     if not (visits_GV * (score_GV.max(axis=1, keepdims=True) - score_GV)).sum() > 0:
         return math.inf  # the slope of the cost at large steps
-    return _last(lambda s: change(world.general, log_GV, score_GV, s) - budget)
+    return _last(lambda step: cost(world, step, weighting) - budget)
 
 
 def largest_safe_leak(
@@ -303,9 +308,7 @@ def largest_safe_leak(
     """The largest leak from 0 to 1 with which one step costs at most a budget."""
 
     def excess(leak: float) -> float:
-        leaky = world.leaking(leak, reading)
-        score_GV = leaky.leak_GC @ score(leaky.domain, leaky.base_CV, weighting)
-        return change(leaky.general, np.log(leaky.general_base_GV), score_GV, step) - budget
+        return cost(world.leaking(leak, reading), step, weighting) - budget
 
     return 1.0 if excess(1.0) <= 0 else _last(excess, 1.0)
 
@@ -314,24 +317,23 @@ def _last(excess: Callable[[float], float], high: float = 1.0) -> float:
     """Where a convex function that is not positive at 0 last is not."""
     while excess(high) <= 0:
         high *= 2
+    return _narrowed(lambda x: excess(x) <= 0, high)[0]
+
+
+def _part(domain: Data, log_CV: Array, score_CV: Array, step: float, missing: float) -> float:
+    """The least part of a step that gains what is missing; the gain is concave in the step, and 0 without one."""
+    return _narrowed(lambda part: -change(domain, log_CV, score_CV, part) < missing, step)[1]
+
+
+def _narrowed(holds: Callable[[float], bool], high: float) -> tuple[float, float]:
+    """Neighbouring numbers between 0 and `high`: the last where something holds, and the first where it does not."""
     low = 0.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         if middle in (low, high):
             break
-        low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
-    return low
-
-
-def _part(domain: Data, log_CV: Array, score_CV: Array, step: float, missing: float) -> float:
-    """The least part of a step that gains what is missing; the gain is concave in the step, and 0 without one."""
-    low, high = 0.0, step
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (low, middle) if -change(domain, log_CV, score_CV, middle) >= missing else (middle, high)
-    return high
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low, high
 
 
 def _log_sum(log_CV: Array) -> Array:

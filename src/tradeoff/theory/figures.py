@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from tradeoff.report.figures import Figure
-from tradeoff.report.marks import COLOURS, INK, STAR, looks
+from tradeoff.report.figures import Figure, records
+from tradeoff.report.marks import INK, STAR, looks
 from tradeoff.study import BASE, canonical_rate
 
 WIDTH, HEIGHT = 300, 240
@@ -259,7 +258,6 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
 def _plane(rows: pd.DataFrame, order: str) -> alt.LayerChart:
     """The two changes against each other, lines in the order of a column."""
     names = list(dict.fromkeys(rows.loc[~rows["of_base"], "method"]))
-    shapes = alt.Scale(domain=names, range=[look.shape for look in looks(names)])
     colour = alt.Color("method:N", scale=_colours(names), title=None)
     x = alt.X("x:Q", title="dL(domain), nats per token", scale=alt.Scale(zero=False))
     y = alt.Y("y:Q", title="dL(general), nats per token", scale=alt.Scale(zero=False))
@@ -270,7 +268,7 @@ def _plane(rows: pd.DataFrame, order: str) -> alt.LayerChart:
     layers: list[Any] = [
         runs.mark_line().encode(**marks, detail=detail, order=f"{order}:Q"),
         runs.mark_point(size=55).encode(
-            **marks, shape=alt.Shape("method:N", scale=shapes, title=None), tooltip=tooltip
+            **marks, shape=alt.Shape("method:N", scale=_shapes(names), title=None), tooltip=tooltip
         ),
     ]
     if order == "learning_rate":
@@ -312,7 +310,6 @@ def _by_pair(rows: pd.DataFrame, draw: Callable[[pd.DataFrame], Any]) -> alt.VCo
 def _lines(rows: pd.DataFrame, series: str, x: alt.X, y: alt.Y) -> alt.Chart:
     """One line for each value of a column."""
     names = list(dict.fromkeys(rows[series]))
-    shapes = alt.Scale(domain=names, range=[look.shape for look in looks(names)])
     return (
         alt.Chart(_data(rows))
         .mark_line(point={"filled": True, "size": 45})
@@ -320,7 +317,7 @@ def _lines(rows: pd.DataFrame, series: str, x: alt.X, y: alt.Y) -> alt.Chart:
             x=x,
             y=y,
             color=alt.Color(f"{series}:N", scale=_colours(names), title=series),
-            shape=alt.Shape(f"{series}:N", scale=shapes, title=series),
+            shape=alt.Shape(f"{series}:N", scale=_shapes(names), title=series),
         )
         .properties(width=WIDTH, height=HEIGHT)
     )
@@ -337,7 +334,11 @@ def _facets(chart: alt.Chart) -> alt.FacetChart:
 
 
 def _colours(names: list[str]) -> alt.Scale:
-    return alt.Scale(domain=names, range=[COLOURS[i % len(COLOURS)] for i in range(len(names))])
+    return alt.Scale(domain=names, range=[look.colour for look in looks(names)])
+
+
+def _shapes(names: list[str]) -> alt.Scale:
+    return alt.Scale(domain=names, range=[look.shape for look in looks(names)])
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
@@ -374,5 +375,4 @@ def _extremes(changes: pd.DataFrame) -> str:
 
 
 def _data(rows: pd.DataFrame) -> alt.Data:
-    """Inline, as it is: no limit, no name that a counter made."""
-    return alt.Data(values=json.loads(rows.to_json(orient="records", double_precision=10)))
+    return alt.Data(values=records(rows))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +40,15 @@ def measure(model: PreTrainedModel, sequences: list[Sequence]) -> pa.Table:
     A row's probabilities are those of its `TOP` likeliest tokens, the right one's (0 where it is among these) and that
     of all others; `right` is the right token's column.
     """
-    places = [(s, place) for s in sequences for place in range(len(s.ids) - s.targets, len(s.ids))]
-    chosen = {places[n] for n in np.linspace(0, len(places) - 1, min(PREFIXES, len(places))).round().astype(int)}
+    places = [(n, place) for n, s in enumerate(sequences) for place in range(len(s.ids) - s.targets, len(s.ids))]
+    chosen = [places[n] for n in np.linspace(0, len(places) - 1, min(PREFIXES, len(places))).round().astype(int)]
     rows = []
-    for sequence in sequences:
+    for number, of_sequence in groupby(chosen, key=itemgetter(0)):
+        sequence = sequences[number]
         log_LV = model(torch.tensor([sequence.ids], device=model.device)).logits[0].double().log_softmax(-1).cpu()
-        for position in range(len(sequence.ids) - sequence.targets, len(sequence.ids)):
-            if (sequence, position) in chosen:
-                right, p_K = _columns(log_LV[position - 1].exp(), sequence.ids[position])
-                rows.append({"item": sequence.id, "position": position, "right": right, "probabilities": p_K})
+        for _, position in of_sequence:
+            right, p_K = _columns(log_LV[position - 1].exp(), sequence.ids[position])
+            rows.append({"item": sequence.id, "position": position, "right": right, "probabilities": p_K})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 

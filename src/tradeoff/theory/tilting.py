@@ -23,10 +23,11 @@ from tradeoff.theory.exact import (
     Leakage,
     Reading,
     Tree,
+    Walk,
     World,
     bounds,
-    change,
     code_length,
+    cost,
     largest_safe_leak,
     largest_safe_step,
     score,
@@ -211,23 +212,16 @@ def _theorem_2() -> Rows:
             yield _row("theorem 2", setting, reading="one step", budget=BUDGET, safe=_finite(safe), **common)
             for reading, gain in (("same nats", GAIN), ("same share", setting.possible / 2)):
                 found = walk(world, SMALL, gain, weighting, most=MOST_STEPS)
-                cost, steps = (None, None) if found is None else (found.cost, found.steps)
-                yield _row(
-                    "theorem 2", setting, reading=reading, step=SMALL, gain=gain, cost=cost, steps=steps, **common
-                )
+                yield _row("theorem 2", setting, reading=reading, step=SMALL, gain=gain, **_end(found), **common)
 
 
 def _leakage(setting: Setting) -> Rows:
     step = 1.0
     for reading in get_args(Leakage):
         for leak in LEAKS:
-            world = setting.world.leaking(leak, reading)
-            score_GV = world.leak_GC @ score(world.domain, world.base_CV)
-            cost = change(world.general, np.log(world.general_base_GV), score_GV, step)
-            yield _row("leakage", setting, reading="cost", leakage=reading, leak=leak, step=step, cost=cost)
-        most = setting.world.leaking(1.0, reading)
-        score_GV = most.leak_GC @ score(most.domain, most.base_CV)
-        whole = change(most.general, np.log(most.general_base_GV), score_GV, step)
+            found = cost(setting.world.leaking(leak, reading), step)
+            yield _row("leakage", setting, reading="cost", leakage=reading, leak=leak, step=step, cost=found)
+        whole = cost(setting.world.leaking(1.0, reading), step)
         for share in (0.01, 0.03, 0.1, 0.3, 0.5):
             safe = largest_safe_leak(setting.world, step, share * whole, reading)
             yield _row(
@@ -249,7 +243,6 @@ def _equal_gain(setting: Setting, leakages: Iterable[Leakage]) -> Rows:
             for share in SHARES:
                 gain = share * setting.possible
                 found = walk(world, SMALL, gain, weighting, most=MOST_STEPS)
-                cost, steps = (None, None) if found is None else (found.cost, found.steps)
                 yield _row(
                     "equal gain",
                     setting,
@@ -258,9 +251,13 @@ def _equal_gain(setting: Setting, leakages: Iterable[Leakage]) -> Rows:
                     leakage=leakage,
                     step=SMALL,
                     gain=gain,
-                    cost=cost,
-                    steps=steps,
+                    **_end(found),
                 )
+
+
+def _end(found: Walk | None) -> dict[str, Any]:
+    """What a walk came to; nothing where it did not arrive."""
+    return {"cost": None, "steps": None} if found is None else {"cost": found.cost, "steps": found.steps}
 
 
 def _finite(number: float) -> float | None:

@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from tradeoff.methods.flow import FLOW
 from tradeoff.methods.profit import ProFit
 from tradeoff.methods.talr import TALR
 from tradeoff.study import BASE
-from tradeoff.tables.replicates import REPLICATES, SEED, Array, interval
+from tradeoff.tables.replicates import REPLICATES, Array, draws, interval
 from tradeoff.tables.schemas import HARD_TOKENS, NULLABLE, TOKEN_DIFFICULTY
 from tradeoff.theory.code_length import by_domain, states
 
@@ -140,10 +139,7 @@ def _by_kind(
     p_T = np.exp(-np.concatenate(nll))
     of_item_T = np.repeat(np.arange(len(nll)), [len(each) for each in nll])
     shares = weight_shares(nll, base_means)
-    drawn = np.random.default_rng([SEED, crc32(state["domain"].encode())]).multinomial(
-        len(nll), np.full(len(nll), 1 / len(nll)), count
-    )
-    drawn = np.vstack([np.ones((1, len(nll))), drawn])
+    drawn = draws(state["domain"], len(nll), count)
     for name in KINDS:
         chosen_T = np.ones(len(p_T), bool) if name == "all" else kinds == name
         if not chosen_T.any():
