@@ -5,7 +5,7 @@
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100), and what would run now
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
-# make kills, matrix, fuzz, slurm   the long tests; slurm needs root, slurm-wlm and munge
+# make kills, matrix, fuzz, bad-days, slurm   the long tests; slurm needs root, slurm-wlm and munge
 # Both build .venv from envs/lock.txt when it is missing or older.
 
 STUDY ?= config/quickstart.yaml
@@ -22,7 +22,7 @@ SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench test check kills matrix fuzz slurm unlock clean
+.PHONY: study show preview plan bench test check kills matrix fuzz bad-days slurm unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -36,10 +36,11 @@ preview: .venv/done
 
 plan: .venv/done
 	@$(BIN)/python -m tradeoff.plan $(STUDY) $(ROOT) --gpu $(GPU)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --dry-run --quiet rules | sed -n '/^Job stats/,/^total/p'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --dry-run --quiet rules \
+		| awk '/^Job stats/ {show = !told++} /^Reasons/ {show = 1} /^(Some|This|$$)/ {show = 0} /^Nothing/ || show'
 
 bench: .venv/done
-	@for name in training against_trl evaluation; do \
+	@for name in training against_trl evaluation planning; do \
 		PYTHONPATH=src:benchmarks $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 test: check
@@ -53,6 +54,9 @@ fuzz: .venv/done
 
 kills: .venv/done
 	$(BIN)/python -m pytest -m slow tests/test_checkpoints.py
+
+bad-days: .venv/done
+	$(BIN)/python -m pytest -m slow tests/test_bad_days.py
 
 slurm: .venv/done
 	tests/slurm/run.sh $(BIN)/python

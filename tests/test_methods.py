@@ -105,6 +105,7 @@ def run(request, tiny_base, tmp_path_factory):
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp(request.param)
     write(folder / "tokens.parquet", tiny.sequences())
+    write_json(folder / "tokens.json", {"sha256": sha256_file(folder / "tokens.parquet")})
     write_json(folder / "train.json", {"sha256": "0"})
     spec = {
         "method": method_spec(methods.build({"recipe": request.param})),

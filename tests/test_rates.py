@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tradeoff.study import canonical_rate
@@ -30,6 +30,7 @@ def test_yaml_s_strings_and_numbers_are_two_rates():
         (2e-5, "2e-05"),
         ("1.5e-4", "1.5e-04"),
         (3e-5 / 10, "3e-06"),
+        ("7e-5", "7e-05"),
         (0.1, "1e-01"),
         (1, "1e+00"),
         ("10", "1e+01"),
@@ -40,6 +41,7 @@ def test_a_rate_has_one_spelling(value, spelling):
     assert canonical_rate(value) == spelling
 
 
+@example(7, -5)
 @given(st.integers(1, 999_999), st.integers(-30, 3))
 def test_a_spelling_is_the_same_number_fits_the_paths_and_stays(digits, exponent):
     text = f"{digits}e{exponent}"

@@ -49,8 +49,9 @@ def test_a_changed_file_is_not_read_under_its_old_card(root, tmp_path):
     card = tmp_path / "words.json"
     fetch(DATUM, str(root), card)
     (root / DATUM.local).write_text("{}")
-    with pytest.raises(UserError, match=r"changed since it was fetched; delete .*words\.json and run again"):
+    with pytest.raises(UserError, match=r"changed since words\.json was written, which is removed; run again"):
         fetched(card)
+    assert not card.exists()
 
 
 def test_a_file_with_another_hash_is_refused(root):

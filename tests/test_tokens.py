@@ -10,11 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tradeoff import data
 from tradeoff.domains import Example
 from tradeoff.errors import UserError
 from tradeoff.evaluation import general, lm, task
 from tradeoff.models import load_base
-from tradeoff.provenance import canonical_json, read_json
+from tradeoff.provenance import CARD, read_json, write_json
 from tradeoff.training import base_nll, batches, tokens
 from tradeoff.training.encode import encode as encode_file
 
@@ -155,8 +156,8 @@ def test_a_token_across_the_boundary_is_split_and_counted(template, merge, promp
 
     tiny_model.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    lines = "".join(canonical_json(vars(e)) + "\n" for e in examples)
-    (tmp_path / "train.jsonl").write_text(lines, encoding="utf-8")
+    write_json(tmp_path / "base" / CARD, {"files": {}})
+    data.write(tmp_path / "train.jsonl", examples, {})
     encode_file(tmp_path / "base", tmp_path / "train.jsonl", 64, tmp_path / "tokens.parquet")
     card = read_json(tmp_path / "tokens.json")
     assert card["merged_at_boundary"] == 1
@@ -165,8 +166,7 @@ def test_a_token_across_the_boundary_is_split_and_counted(template, merge, promp
 
 
 def test_examples_that_are_too_long_are_dropped_and_counted_and_none_left_stops(tiny_base, tmp_path):
-    lines = [canonical_json(vars(example(response="y" * n))) + "\n" for n in (1, 50)]
-    (tmp_path / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    data.write(tmp_path / "train.jsonl", [example(response="y" * n) for n in (1, 50)], {})
     encode_file(tiny_base, tmp_path / "train.jsonl", 50, tmp_path / "tokens.parquet")
     assert read_json(tmp_path / "tokens.json")["dropped_too_long"] == 1
     assert pq.read_table(tmp_path / "tokens.parquet").num_rows == 1

@@ -16,7 +16,7 @@ from typing import Any
 from tradeoff import domains
 from tradeoff.domains import Example
 from tradeoff.errors import UserError, command
-from tradeoff.provenance import canonical_json, sha256_file, write_json, write_whole
+from tradeoff.provenance import canonical_json, carded, sha256_file, write_json, write_whole
 from tradeoff.sources import fetched, read_rows, registry
 
 
@@ -47,8 +47,8 @@ def write(path: Path, examples: Iterable[Example], card: dict[str, Any]) -> None
 
 
 def read(path: Path) -> list[Example]:
-    """Reads examples that `draw` wrote."""
-    return [Example(r["id"], tuple(r["messages"]), r["response"], r["answer"]) for r in read_rows(path)]
+    """Reads examples that `draw` wrote; see `carded`."""
+    return [Example(r["id"], tuple(r["messages"]), r["response"], r["answer"]) for r in read_rows(carded(path))]
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def canonical_rate(value: object) -> str:
         raise ValueError(
             f"a learning rate must be above 0 and finite, got {one_line(value, 60)}; write a number such as 2e-5"
         )
-    mantissa, exponent = f"{float(number):.15e}".split("e")
+    mantissa, exponent = f"{float(number):.14e}".split("e")  # 15 digits survive a float
     return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
 
 

@@ -33,40 +33,44 @@ def shown(value: object) -> str:
 def command(main: Callable[[], None]) -> None:
     """Runs a command line's `main`.
 
-    A `UserError` and a disk that is full or cannot be written end in one line on stderr and exit status 1,
-    `Interrupted` in one line and `AGAIN`.
+    A `UserError`, a file that is gone and a disk that is full or cannot be written end in one line on stderr and exit
+    status 1, `Interrupted` in one line and `AGAIN`.
     """
     try:
         main()
-    except UserError as error:
-        print(one_line(error, 1000), file=sys.stderr)
-        sys.exit(1)
     except Interrupted as error:
         print(one_line(error, 1000), file=sys.stderr)
         sys.exit(AGAIN)
     except Exception as error:
-        if _disk_trouble(error):
-            print(f"{one_line(error)}: free or open the folder and run again; nothing is lost", file=sys.stderr)
-            sys.exit(1)
-        raise
+        if (line := _told(error)) is None:
+            raise
+        print(line, file=sys.stderr)
+        sys.exit(1)
 
 
-def _disk_trouble(error: Exception) -> bool:
-    """Whether a disk is full, over its quota, read-only or forbidden; safetensors tells it in its message alone."""
+def _told(error: Exception) -> str | None:
+    """The line for a person's mistake or a bad day, or None; safetensors tells the error number in its text alone."""
+    if isinstance(error, UserError):
+        return one_line(error, 1000)
+    if isinstance(error, FileNotFoundError):
+        return f"{one_line(error.filename or error)}: gone, perhaps since another job found it damaged; run again"
     number = getattr(error, "errno", None)
     told = re.search(r"os error (\d+)", str(error))
     code = number if isinstance(number, int) else int(told[1]) if told else None
-    return code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{one_line(error)}: free or open the folder and run again; nothing is lost"
+    return None
 
 
 @contextmanager
 def logged(log: str) -> Iterator[None]:
-    """Runs a Snakemake script's body with its output in a log; a `UserError` is one line there and on stderr."""
+    """Runs a Snakemake script's body with its output in a log; what `command` tells is one line there and on stderr."""
     with open(log, "w", encoding="utf-8") as file, redirect_stdout(file):
         try:
             yield
-        except UserError as error:
-            line = one_line(error, 1000)
+        except Exception as error:
+            if (line := _told(error)) is None:
+                raise
             print(line)
             print(line, file=sys.stderr)
             sys.exit(1)

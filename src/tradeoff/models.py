@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from tradeoff import methods
 from tradeoff.errors import UserError, command, one_line
-from tradeoff.provenance import CARD, canonical_json, read_json, sha256_file, write_json, write_whole
+from tradeoff.provenance import CARD, canonical_json, checked, read_json, sha256_file, write_json, write_whole
 from tradeoff.sources import package_file
 from tradeoff.training.sharding import whole
 
@@ -58,7 +60,7 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
         UserError: the source cannot be had.
     """
     kind, place = source.split(":", 1)
-    model = _from_source(AutoModelForCausalLM, source, revision, use_safetensors=None)
+    model = _from_source(AutoModelForCausalLM, source, revision, use_safetensors=True)
     tokenizer = source_tokenizer(source, revision)
     if kind == "package":
         origin = sha256_file(package_file(place))
@@ -66,13 +68,19 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
         model.hf_quantizer = None
     else:
         origin = _folder_sha256(Path(place)) if kind == "folder" else str(revision)
-    model.save_pretrained(folder, max_shard_size="1TB")
-    tokenizer.save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as aside:
+        model.save_pretrained(aside, max_shard_size="1TB")
+        tokenizer.save_pretrained(aside)
+        files = {file.name: sha256_file(file) for file in sorted(Path(aside).iterdir())}
+        for name in files:
+            (Path(aside) / name).replace(folder / name)
     return {
         "source": source,
         "revision": revision,
         "source_sha256": origin,
-        "sha256": sha256_file(folder / WEIGHTS),
+        "sha256": files[WEIGHTS],
+        "files": files,
         "dtype": str(model.dtype).removeprefix("torch."),
         "parameters": model.num_parameters(),
     }
@@ -80,7 +88,7 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
 
 def load_base(folder: Path) -> PreTrainedModel:
     """A base model in float32 on the CPU, in evaluation mode."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    model = _from_folder(AutoModelForCausalLM, folder, dtype=torch.float32, use_safetensors=True)
     # Else the padding token's embedding gets no gradient, and padding is often the end token: lengths mask padding.
     model.get_input_embeddings().padding_idx = None
     return model
@@ -88,7 +96,7 @@ def load_base(folder: Path) -> PreTrainedModel:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """A base model's tokenizer, which pads on the right; a missing padding token is the end token."""
-    return _padded(AutoTokenizer.from_pretrained(folder))
+    return _padded(_from_folder(AutoTokenizer, folder))
 
 
 def _padded(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -104,7 +112,7 @@ def source_tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBa
 
 def load_parameters(folder: Path) -> dict[str, Tensor]:
     """A base model's parameters in float32 by name, mapped from its file where it is in float32."""
-    return {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+    return {name: tensor.float() for name, tensor in load_file(_imported(folder) / WEIGHTS).items()}
 
 
 def load_result(base: Path, run: Path | None) -> PreTrainedModel:
@@ -113,6 +121,19 @@ def load_result(base: Path, run: Path | None) -> PreTrainedModel:
     if run is not None:
         load_delta(run).add_to(model)
     return model
+
+
+def _from_folder(cls: Any, folder: Path, **options: Any) -> Any:
+    return cls.from_pretrained(_imported(folder), trust_remote_code=False, **options)
+
+
+@cache
+def _imported(folder: Path) -> Path:
+    """A base's folder, once every file in it was seen to be as it was imported."""
+    card = folder / CARD
+    for name, sha256 in read_json(card)["files"].items():
+        checked(folder / name, card, sha256)
+    return folder
 
 
 def _from_source(cls: Any, source: str, revision: str | None, **options: Any) -> Any:
@@ -126,7 +147,7 @@ def _from_source(cls: Any, source: str, revision: str | None, **options: Any) ->
     if "use_safetensors" in options:
         options["dtype"] = torch.float32 if kind == "package" else "auto"
     try:
-        return cls.from_pretrained(where, revision=revision or "main", **options)
+        return cls.from_pretrained(where, revision=revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{source}: cannot be loaded ({one_line(error)}); check the source, the revision and the network"
@@ -134,8 +155,7 @@ def _from_source(cls: Any, source: str, revision: str | None, **options: Any) ->
 
 
 def _folder_sha256(folder: Path) -> str:
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    return ",".join(sha256_file(file) for file in files)
+    return ",".join(sha256_file(file) for file in sorted(folder.glob("*.safetensors")))
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -245,7 +265,7 @@ def load_delta(run: Path) -> Delta:
     card = read_json(run / CARD)
     if "derived_from" in card:
         return methods.build(card["spec"]["method"]).finish(load_delta(run / card["derived_from"]))
-    return Delta.load(run / DELTA)
+    return Delta.load(checked(run / DELTA, run / CARD, card["delta_sha256"]))
 
 
 def main() -> None:

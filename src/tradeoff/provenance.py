@@ -1,4 +1,4 @@
-"""What makes a number traceable: canonical JSON, hashes, digests of code, and files that appear whole or not at all."""
+"""What makes a number traceable: canonical JSON, hashes, digests of code, files that are whole."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from tradeoff.errors import UserError
 
 SOURCE = Path(__file__).resolve().parents[1]
 ROOT = SOURCE.parent
@@ -63,6 +65,27 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def checked(file: Path, card: Path, sha256: str) -> Path:
+    """A large file of which a card beside it tells the hash.
+
+    Raises:
+        UserError: it is gone or has another hash. The card is removed: it stands for the file, so both are made anew.
+    """
+    if not file.is_file() or sha256_file(file) != sha256:
+        card.unlink(missing_ok=True)
+        raise UserError(
+            f"{file}: gone, damaged or changed since {card.name} was written, which is removed; run again, and both "
+            "are made anew"
+        )
+    return file
+
+
+def carded(file: Path) -> Path:
+    """A file whose card has its name and its `sha256`; see `checked`."""
+    card = file.with_suffix(".json")
+    return checked(file, card, read_json(card)["sha256"])
 
 
 def code_digest(modules: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tradeoff.errors import UserError, command, one_line
-from tradeoff.provenance import ROOT, read_json, sha256_file, write_json
+from tradeoff.provenance import ROOT, checked, read_json, sha256_file, write_json
 
 DATASETS = ROOT / "config" / "datasets.tsv"
 PACKAGE = "package:"
@@ -168,13 +168,10 @@ def fetched(card: Path) -> Path:
     """The file that a card stands for.
 
     Raises:
-        UserError: it is gone, or was changed since.
+        UserError: as `checked`.
     """
     content = read_json(card)
-    path = card.with_name(content["file"])
-    if not path.is_file() or sha256_file(path) != content["sha256"]:
-        raise UserError(f"{path}: gone, or changed since it was fetched; delete {card} and run again")
-    return path
+    return checked(card.with_name(content["file"]), card, content["sha256"])
 
 
 @cache

@@ -12,6 +12,7 @@ rule import_base:
     params:
         source=lambda wildcards: STUDY.all_models[wildcards.model].source,
         revision=lambda wildcards: STUDY.all_models[wildcards.model].revision or "",
+        code=code_digest(["tradeoff.models"]),
     shell:
         "python -m tradeoff.models {params.source:q} $(dirname {output.card}) --revision={params.revision:q} "
         "2>&1 | tee {log}"

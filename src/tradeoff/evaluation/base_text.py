@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff import machine
@@ -21,7 +20,7 @@ from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, general
 from tradeoff.evaluation.lm import sampled
 from tradeoff.evaluation.samples import Sample
 from tradeoff.models import DTYPES, device, load_base, load_tokenizer
-from tradeoff.provenance import write_whole
+from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.tokens import Sequence, end_ids, prompt_ids, prompt_text
 
@@ -140,7 +139,7 @@ def write(path: Path, texts: list[Text]) -> None:
         }
         for t in texts
     ]
-    write_whole(path, lambda aside: pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), aside))
+    write_parquet(path, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def read(path: Path) -> list[Text]:
@@ -152,7 +151,7 @@ def read(path: Path) -> list[Text]:
             tuple(r["nll"]),
             r["text"],
         )
-        for n, r in enumerate(pq.read_table(path).to_pylist())
+        for n, r in enumerate(read_parquet(path).to_pylist())
     ]
 
 

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tradeoff import data, domains, machine
-from tradeoff.errors import command
+from tradeoff.errors import UserError, command
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, base_text, from_json
 from tradeoff.evaluation.lm import respond
 from tradeoff.evaluation.samples import SCHEMA, Prompting, Sample, table
 from tradeoff.evaluation.task import Task, run_task
 from tradeoff.evaluation.weights import item_weights
 from tradeoff.models import DTYPES, device, load_result, load_tokenizer
+from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.progress import Progress
-from tradeoff.provenance import CARD, digest, read_json, sha256_file, write_whole
+from tradeoff.provenance import CARD, digest, read_json, sha256_file
 from tradeoff.sources import fetched
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.tokens import encode, prompt_text
@@ -60,10 +60,13 @@ class Evaluator:
 
     def _kept(self, name: str) -> pa.Table:
         path = self.root / "evaluations" / name / f"{digest(self._decides(name))}.parquet"
-        if not path.exists():
-            rows = table(self._samples(name), self._prompting(name))
-            write_whole(path, lambda aside: pq.write_table(rows, aside))
-        return pq.read_table(path, schema=SCHEMA)
+        if path.exists():
+            try:
+                return read_parquet(path, schema=SCHEMA)
+            except UserError as error:
+                print(f"{error}: that is now", flush=True)
+        write_parquet(path, table(self._samples(name), self._prompting(name)))
+        return read_parquet(path, schema=SCHEMA)
 
     def _decides(self, name: str) -> dict[str, Any]:
         """All that a benchmark's outcome hangs on."""
@@ -186,8 +189,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     a = parser.parse_args()
     machine.take()
-    rows = Evaluator(a.base, a.run, a.settings, a.benchmarks, a.root, a.label).evaluate()
-    write_whole(a.output, lambda aside: pq.write_table(rows, aside))
+    write_parquet(a.output, Evaluator(a.base, a.run, a.settings, a.benchmarks, a.root, a.label).evaluate())
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tradeoff.evaluation import Benchmark
+from tradeoff.parquet import read_parquet
 from tradeoff.report.results import Pair, number, point_text
 from tradeoff.study import BASE
 
@@ -77,7 +77,7 @@ def wanted(
 
 def read(path: Path, runs: Iterable[str]) -> pd.DataFrame:
     """The samples of some runs alone: a study's are too many to hold for a few."""
-    return pq.read_table(path, columns=READ, filters=pc.field("run_id").isin(sorted(set(runs)))).to_pandas()
+    return read_parquet(path, columns=READ, filters=pc.field("run_id").isin(sorted(set(runs)))).to_pandas()
 
 
 def flips(

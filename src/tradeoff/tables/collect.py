@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from tradeoff.errors import UserError
 from tradeoff.evaluation import Benchmark, samples
+from tradeoff.parquet import read_parquet
 from tradeoff.provenance import CARD, read_json
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
@@ -82,7 +82,7 @@ def collect(entries: list[Entry], benchmarks: Mapping[str, Benchmark]) -> pd.Dat
     frames = []
     for entry in entries:
         card, base = card_of(entry), read_json(entry.base_folder / CARD)
-        frame = pq.read_table(entry.folder / "samples.parquet", schema=samples.SCHEMA).to_pandas()
+        frame = read_parquet(entry.folder / "samples.parquet", schema=samples.SCHEMA).to_pandas()
         for name in entry.benchmarks:
             rows = frame[frame["benchmark"] == name]
             for metric in benchmarks[name].metrics:

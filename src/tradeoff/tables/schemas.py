@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tradeoff.evaluation import samples
-from tradeoff.provenance import write_whole
+from tradeoff.parquet import read_parquet, write_parquet
 
 VERSION = "3"
 
@@ -233,12 +232,12 @@ def write(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
         if pa.types.is_floating(field.type) and pc.any(pc.is_inf(column)).as_py():
             raise ValueError(f"{path.name}: {field.name} is infinite somewhere; no table holds that")
     table = table.replace_schema_metadata({"tradeoff_table": path.stem, "tradeoff_schema_version": VERSION})
-    write_whole(path, lambda aside: pq.write_table(table, aside))
+    write_parquet(path, table)
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Reads a table with types that keep a null integer an integer."""
-    return pq.read_table(path).to_pandas(types_mapper=_nullable.get)
+    """Reads a table with types that keep a null integer an integer; see `read_parquet`."""
+    return read_parquet(path).to_pandas(types_mapper=_nullable.get)
 
 
 _nullable = {

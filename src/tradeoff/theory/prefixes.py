@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedModel
 
 from tradeoff import data, machine
 from tradeoff.errors import command
 from tradeoff.models import DTYPES, device, load_base, load_tokenizer
-from tradeoff.provenance import write_whole
+from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.tables.replicates import Array
 from tradeoff.training.tokens import Sequence, encode
 
@@ -62,7 +61,7 @@ def _columns(p_V: torch.Tensor, token: int) -> tuple[int, list[float]]:
 
 def read(path: Path) -> tuple[Array, np.ndarray]:
     """What `measure` found: probabilities [prefixes, columns] and the right column of each, [prefixes]."""
-    table = pq.read_table(path)
+    table = read_parquet(path)
     return np.array(table["probabilities"].to_pylist()), table["right"].to_numpy()
 
 
@@ -78,7 +77,7 @@ def main() -> None:
     tokenizer = load_tokenizer(a.base)
     sequences = [encode(tokenizer, example) for example in data.read(a.examples)[:ITEMS]]
     rows = measure(load_base(a.base).to(device(), DTYPES[a.precision]).eval(), sequences)
-    write_whole(a.output, lambda aside: pq.write_table(rows, aside))
+    write_parquet(a.output, rows)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
 from tradeoff import machine
 from tradeoff.errors import command
 from tradeoff.models import autocast, device, load_base, load_tokenizer
+from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.progress import Progress
-from tradeoff.provenance import sha256_file, write_json, write_whole
+from tradeoff.provenance import carded, sha256_file, write_json
 from tradeoff.training import batches, tokens
 from tradeoff.training.losses import TokenLosses
 
@@ -50,8 +50,8 @@ def token_losses(
 
 
 def read_means(path: Path) -> Tensor:
-    """Mean nll of each sequence, [examples]."""
-    return torch.tensor([sum(nll) / len(nll) for nll in pq.read_table(path)["nll"].to_pylist()])
+    """Mean nll of each sequence, [examples]; see `carded`."""
+    return torch.tensor([sum(nll) / len(nll) for nll in read_parquet(carded(path))["nll"].to_pylist()])
 
 
 def main() -> None:
@@ -64,13 +64,13 @@ def main() -> None:
     parser.add_argument("--precision", required=True)
     arguments = parser.parse_args()
     machine.take()
-    sequences = tokens.read(arguments.tokens)
+    sequences = tokens.read(carded(arguments.tokens))
     pad_id = load_tokenizer(arguments.base).pad_token_id
     nll = token_losses(
         load_base(arguments.base), sequences, pad_id, arguments.batch_tokens, arguments.precision, "base losses"
     )
     rows = {"id": [s.id for s in sequences], "nll": [n.tolist() for n in nll]}
-    write_whole(arguments.output, lambda aside: pq.write_table(pa.table(rows, schema=SCHEMA), aside))
+    write_parquet(arguments.output, pa.table(rows, schema=SCHEMA))
     write_json(arguments.output.with_suffix(".json"), {"sha256": sha256_file(arguments.output)})
 
 

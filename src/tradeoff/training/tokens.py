@@ -13,14 +13,13 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tradeoff.domains import Example, Message
 from tradeoff.errors import UserError
-from tradeoff.provenance import write_whole
+from tradeoff.parquet import read_parquet, write_parquet
 
 SCHEMA = pa.schema(
     [
@@ -134,9 +133,9 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 def write(path: Path, sequences: Iterable[Sequence]) -> None:
     """Writes sequences to Parquet."""
     rows = [{"id": s.id, "ids": list(s.ids), "prompt_length": s.prompt_length} for s in sequences]
-    write_whole(path, lambda aside: pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), aside))
+    write_parquet(path, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def read(path: Path) -> list[Sequence]:
     """Reads what `write` wrote."""
-    return [Sequence(r["id"], tuple(r["ids"]), r["prompt_length"]) for r in pq.read_table(path).to_pylist()]
+    return [Sequence(r["id"], tuple(r["ids"]), r["prompt_length"]) for r in read_parquet(path).to_pylist()]

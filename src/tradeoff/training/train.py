@@ -12,15 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from accelerate import PartialState
 from torch import Tensor
 
 from tradeoff import machine, methods
 from tradeoff.errors import command
 from tradeoff.models import DELTA, Delta, load_base, load_parameters, load_tokenizer
+from tradeoff.parquet import write_parquet
 from tradeoff.progress import Progress
-from tradeoff.provenance import CARD, digest, lock_sha256, read_json, run_id, sha256_file, write_json, write_whole
+from tradeoff.provenance import (
+    CARD,
+    carded,
+    digest,
+    lock_sha256,
+    read_json,
+    run_id,
+    sha256_file,
+    write_json,
+    write_whole,
+)
 from tradeoff.training import batches, tokens
 from tradeoff.training.base_nll import read_means
 from tradeoff.training.checkpoints import Checkpoints
@@ -69,7 +79,7 @@ def train_run(
     """
     base_sha256, data_sha256 = read_json(base / CARD)["sha256"], read_json(data_card)["sha256"]
     method = methods.build(spec["method"])
-    sequences = tokens.read(encoded)
+    sequences = tokens.read(carded(encoded))
     parameters = load_parameters(base)
     settings = Training.model_validate(spec["training"], strict=False)  # infinity is "inf"
     steps = batches.number_of_steps(len(sequences), settings.batch_size, settings.epochs)
@@ -98,7 +108,7 @@ def train_run(
         return
     result.delta.save(output / DELTA)
     rows = pa.Table.from_pylist([asdict(step) for step in result.steps], schema=STEPS_SCHEMA)
-    write_whole(output / "steps.parquet", lambda aside: pq.write_table(rows, aside))
+    write_parquet(output / "steps.parquet", rows)
     made = {
         "run_id": run_id(spec, base_sha256, data_sha256),
         "spec": spec,

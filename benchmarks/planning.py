@@ -1,0 +1,79 @@
+"""How long a grid of 1,000 runs takes to plan, and a rerun of it with nothing to do takes to say so.
+
+The grid is never trained: its files are empty and Snakemake is told (`--touch`) that they are finished.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import common
+import yaml
+
+STUDY = {
+    "study": "grid",
+    "models": {"model": {"source": common.SOURCE, "parameters": 135e6}},
+    "domains": ["shop_mini"],
+    "methods": {
+        "sft": {"recipe": "sft"},
+        "lora": {"recipe": "lora", "rank": 8, "alpha": 16},
+        "average": {"recipe": "average", "of": "sft", "alpha": 0.5},
+        "flow": {"recipe": "flow"},
+        "talr": {"recipe": "talr"},
+    },
+    "learning_rates": [f"{digit}e-{power}" for power in range(3, 7) for digit in (1, 2, 3, 5, 7)],
+    "seeds": list(range(10)),
+    "general": ["ifeval_mini", "arithmetic_mini", "base_text"],
+    "data": {"train": 64, "test": 16},
+    "training": {"epochs": 1, "batch_size": 8},
+    "evaluation": {"items": 16},
+}
+
+
+def main() -> None:
+    folder = common.OUTPUT / "planning"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("Snakefile", "Makefile", "workflow", "config", "src", "profiles", "envs"):
+        source = common.ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
+    (folder / "grid.yaml").write_text(yaml.safe_dump(STUDY))
+    plan, told = timed(folder, ["make", "plan", "STUDY=grid.yaml"])
+    assert re.search(r"^train +800$", told, re.M), told
+    _finish(folder)
+    rerun, told = timed(folder, ["make", "study", "STUDY=grid.yaml"])
+    assert "Nothing to be done" in told, told
+    common.write("planning", {"runs": 1000, "plan_seconds": plan, "nothing_to_do_seconds": rerun})
+
+
+def _finish(folder: Path) -> None:
+    """Writes every file that Snakemake would make, empty, and has it taken for finished."""
+    snakemake = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "grid.yaml", "--quiet"]
+    _, told = timed(folder, [*snakemake, "host", "--dry-run"])
+    for line in re.findall(r"^ +output: (.*)$", told, re.M):
+        for file in line.split(", "):
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+    timed(folder, [*snakemake, "all", "--touch", "--forceall"])
+
+
+def timed(folder: Path, command: list[str]) -> tuple[float, str]:
+    """Wall-clock seconds of a command, and what it printed."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+    return time.perf_counter() - started, done.stdout + done.stderr
+
+
+if __name__ == "__main__":
+    main()

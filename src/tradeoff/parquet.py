@@ -1,0 +1,32 @@
+"""Parquet files that are whole or not there at all: each page has a checksum, which is looked at when it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tradeoff.errors import UserError, one_line
+from tradeoff.provenance import write_whole
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Writes Parquet with a checksum of each page, whole or not at all."""
+    write_whole(path, lambda aside: pq.write_table(table, aside, write_page_checksum=True))
+
+
+def read_parquet(path: Path, **options: Any) -> pa.Table:
+    """Reads what `write_parquet` wrote, with options of `pyarrow.parquet.read_table`.
+
+    Raises:
+        UserError: the file is damaged; it is removed, since what is missing is made anew.
+    """
+    try:
+        return pq.read_table(path, page_checksum_verification=True, **options)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (pa.ArrowException, OSError) as error:
+        path.unlink()
+        raise UserError(f"{path}: damaged ({one_line(error)}) and removed; run again, and it is made anew") from None
