@@ -5,8 +5,9 @@
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100), and what would run now
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
+# make audit    compare the environment with the lock, file by file, and ask PyPI for known vulnerabilities
 # make kills, matrix, fuzz, bad-days, slurm   the long tests; slurm needs root, slurm-wlm and munge
-# Both build .venv from envs/lock.txt when it is missing or older.
+# They build .venv from envs/lock.txt when it is missing or older.
 
 STUDY ?= config/quickstart.yaml
 CORES ?= all
@@ -22,7 +23,7 @@ SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench test check kills matrix fuzz bad-days slurm unlock clean
+.PHONY: study show preview plan bench test check kills matrix fuzz bad-days slurm audit unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -60,6 +61,9 @@ bad-days: .venv/done
 
 slurm: .venv/done
 	tests/slurm/run.sh $(BIN)/python
+
+audit: .venv/done
+	$(BIN)/python envs/audit.py
 
 check: .venv/done
 	$(BIN)/ruff check .
