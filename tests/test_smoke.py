@@ -91,7 +91,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Tree:
 def test_every_run_is_in_the_tables_in_their_schemas(tree: Tree) -> None:
     tables = tree.results / "tables"
     compared = ["comparisons", "pareto", "hypervolume", "views", "recommendation", "hypotheses", "against_paper"]
-    compared += ["trajectory", "token_difficulty", "hard_tokens", "prediction", "tilting"]
+    compared += ["trajectory", "token_difficulty", "hard_tokens", "token_weights", "prediction", "tilting"]
     expected = {name: getattr(schemas, name.upper()) for name in ("samples", "scores", *compared)}
     expected["tradeoff"] = schemas.tradeoff(GENERAL)
     expected["code_length"] = schemas.CODE_LENGTH_TABLE

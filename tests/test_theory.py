@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from tradeoff.errors import UserError
 from tradeoff.methods import Tokens
+from tradeoff.methods.average import Average
 from tradeoff.methods.dft import DFT
+from tradeoff.methods.flow import FLOW
 from tradeoff.methods.profit import ProFit
+from tradeoff.methods.sft import SFT
 from tradeoff.methods.talr import TALR
 from tradeoff.report.figures import spec_of
 from tradeoff.tables import schemas
@@ -20,7 +23,8 @@ from tradeoff.theory import exact, figures, tilting
 from tradeoff.theory.code_length import code_length
 from tradeoff.theory.exact import Data, Tree, World
 from tradeoff.theory.prediction import prediction, runs, spearman
-from tradeoff.theory.token_difficulty import hard_tokens, kind, token_difficulty, weight_shares
+from tradeoff.theory.token_difficulty import hard_tokens, kind, token_difficulty
+from tradeoff.theory.token_weights import token_weights, weight_shares
 
 SEEDS = st.integers(0, 2**32 - 1)
 STEPS = st.floats(0, 20)
@@ -359,16 +363,36 @@ def test_token_difficulty_by_hand(tmp_path):
     assert tuned["share_above_0.2"] == 1
     assert base["share_hard"] == 0.5
     assert rows.loc[("base", "number"), "share_hard"] == 0.25
-    tau = (5.1 / 3 + 1.0) / 2  # the median of two means is their mean
-    weights = [math.exp(-n / tau) for n in (0.1, 2.0, 3.0, 1.0)]
-    assert base["talr_on_hard"] == pytest.approx(sum(weights[1:3]) / sum(weights))
-    examples = [math.exp(-mean / tau) for mean in (1.7, 1.0)]
-    assert base["flow_on_hard"] == pytest.approx(2 * examples[0] / (3 * examples[0] + examples[1]))
-    assert tuned["dft_on_hard"] == 0
     assert set(found["kind"]) == {"all", "number", "unit", "format", "word"}
-    shares = weight_shares([np.array([0.1, 9.0])], np.array([4.5]))
-    assert all(share_T.sum() == pytest.approx(1) for share_T in shares.values())
-    assert shares["profit"].tolist() == [1, 0]
+
+
+METHODS = {
+    "sft": SFT(),
+    "halved": Average("talr", 0.5),
+    "talr": TALR(),
+    "low": TALR(tau=1.0, floor=0.0),
+    "flow": FLOW(),
+}
+
+
+def test_token_weights_by_hand(tmp_path):
+    found = token_weights(texts(), STRINGS, METHODS)
+    schemas.write(tmp_path / "token_weights.parquet", found, schemas.TOKEN_WEIGHTS)
+    rows = found[found["kind"] == "all"].set_index(["run_id", "weighing"])
+    base = rows.loc["base"]["weight_hard"]
+    assert set(base.index) == set(METHODS)
+    assert base["sft"] == rows.loc["base"]["share_hard"]["sft"] == 0.5
+    tau = (5.1 / 3 + 1.0) / 2  # the median of two means is their mean
+    for name, of_tau in (("talr", tau), ("halved", tau), ("low", 1.0)):
+        weights = [math.exp(-n / of_tau) for n in (0.1, 2.0, 3.0, 1.0)]
+        assert base[name] == pytest.approx(sum(weights[1:3]) / sum(weights)), name
+    examples = [math.exp(-mean / tau) for mean in (1.7, 1.0)]
+    assert base["flow"] == pytest.approx(2 * examples[0] / (3 * examples[0] + examples[1]))
+    assert rows.loc["sft"].index.tolist() == ["sft"]
+    numbers = found[(found["run_id"] == "base") & (found["kind"] == "number")].set_index("weighing")
+    assert numbers.loc["sft", ["share", "share_hard", "weight", "weight_hard"]].tolist() == [0.25] * 4
+    assert weight_shares(ProFit(), [np.array([0.1, 9.0])], np.array([4.5])).tolist() == [1, 0]
+    assert weight_shares(ProFit(), [np.array([8.0, 9.0])], np.array([8.5])).tolist() == [0, 0]
 
 
 def test_the_hardest_tokens_come_with_their_context(tmp_path):
@@ -428,9 +452,9 @@ def test_a_partial_rank_correlation_is_the_formula_s(seed):
 
 
 def test_predictions_of_runs(tmp_path):
-    difficulty = token_difficulty(texts(), STRINGS, count=20)
+    weights = token_weights(texts(), STRINGS, METHODS)
     lengths = code_length(texts(), count=20)
-    one = runs(lengths, difficulty, {"sft": 2.0}, {"sft": -0.1}).iloc[0]
+    one = runs(lengths, weights, {"sft": 2.0}, {"sft": -0.1}).iloc[0]
     assert one["gain"] == pytest.approx(0.9)
     assert one["gain_times_rate"] == pytest.approx(0.9e-4)
     assert one["hard_weight"] == pytest.approx(0.5e-4)
@@ -458,7 +482,7 @@ def test_every_figure_is_drawn_with_words(claims):
         *(draw(claims) for draw in (figures.tilting_step, figures.theorem_1, figures.theorem_2)),
         *(draw(claims) for draw in (figures.leakage, figures.equal_gain)),
         figures.token_difficulty(difficulty),
-        figures.weights(difficulty),
+        figures.weights(token_weights(texts(), STRINGS, METHODS)),
         figures.prediction(prediction(pd.DataFrame(many).assign(**others), count=10)),
     ]
     assert figures.code_length_trajectories(lengths) is None

@@ -150,7 +150,8 @@ def _from_source(cls: Any, source: str, revision: str | None, **options: Any) ->
         return cls.from_pretrained(where, revision=revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{source}: cannot be loaded ({one_line(error)}); check the source, the revision and the network"
+            f"{source}: cannot be loaded ({one_line(error)}); check the source, the revision and the network; "
+            "weights have to be safetensors, and code that comes with a model is not run"
         ) from None
 
 

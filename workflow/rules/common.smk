@@ -49,8 +49,8 @@ TABLES = [
     "against_paper",
     "trajectory",
 ]
-EXPLANATIONS = ["code_length", "token_difficulty", "hard_tokens", "prediction", "tilting"]
-EXPLANATION_MODULES = ["prefixes", "code_length", "token_difficulty", "prediction", "tilting"]
+EXPLANATIONS = ["code_length", "token_difficulty", "hard_tokens", "token_weights", "prediction", "tilting"]
+EXPLANATION_MODULES = ["prefixes", "code_length", "token_difficulty", "token_weights", "prediction", "tilting"]
 # In figures/, in the order of the page.
 FIGURES = ["pareto", "rates", "changes", *(["trajectory"] if STUDY.trajectory else []), "views", "hypervolume"]
 WHY = ["code_length", *(["code_length_trajectories"] if STUDY.trajectory else []), "token_difficulty", "weights"]

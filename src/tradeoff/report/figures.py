@@ -359,8 +359,8 @@ def _alt(results: Results, what: str, x: str, y: str) -> str:
         for side, column in (("on the domain", x), ("in general", y)):
             best = tuned.iloc[int(tuned[column].astype(float).argmax())]
             point = point_text(best["method"], best["learning_rate"])
-            most.append(f"most {side} has {point} ({best[x]:.3f}, {best[y]:.3f})")
-        start = f"the base has {base[x]:.3f} on the domain and {base[y]:.3f} in general"
+            most.append(f"most {side} has {point} ({best[x]:z.3f}, {best[y]:z.3f})")
+        start = f"the base has {base[x]:z.3f} on the domain and {base[y]:z.3f} in general"
         told.append(f"{Pair(*map(str, pair))}: {start}; {'; '.join(most)}")
     return f"{what}. {'; '.join(told)}."
 

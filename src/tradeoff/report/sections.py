@@ -61,13 +61,15 @@ def answers(results: Results, drawn: Sequence[Figure]) -> list[Section]:
     tables = results.tables
     of = {figure.name: figure for figure in drawn}
     way = (of["trajectory"],) if "trajectory" in of else ()
-    none = "" if way else "This study has no `trajectory:`, so that nothing is known of the way of a training."
+    none = (
+        "" if way else "This study has no <code>trajectory:</code>, so nothing is known of the way of a training."
+    )
     sections = [
         Section("Recommendation", _recommendation(results)),
         Section("The trade-off", figures=(of["pareto"],)),
         Section("Learning rates", figures=(of["rates"],)),
         Section("Each benchmark", figures=(of["changes"],)),
-        Section("On the way", render("say", text=none), way),
+        Section("On the way", render("say", text=Markup(none)), way),
         Section("Fair views", figures=(of["views"], of["hypervolume"])),
         Section("Hypotheses", _hypotheses(results)),
     ]

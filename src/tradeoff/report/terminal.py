@@ -74,18 +74,18 @@ def _recommended(recommendation: pd.DataFrame) -> list[str]:
 
 
 def _span(low: float, high: float) -> str:
-    return f"{low:+.3f} to {high:+.3f}"
+    return f"{low:+z.3f} to {high:+z.3f}"
 
 
 def _line(row: pd.Series, unbounded: list[str]) -> list[str]:
     base = row["method"] == BASE
     cells = [row["method"], "-" if base else canonical_rate(float(row["learning_rate"]))]
     for side in ("domain", "general"):
-        cells.append(f"{row[f'{side}_score']:.3f}")
+        cells.append(f"{row[f'{side}_score']:z.3f}")
         cells += (
             ["-", "-"]
             if base
-            else [f"{row[f'{side}_change']:+.3f}", _span(row[f"{side}_change_low"], row[f"{side}_change_high"])]
+            else [f"{row[f'{side}_change']:+z.3f}", _span(row[f"{side}_change_low"], row[f"{side}_change_high"])]
         )
-    cells += [f"{row[name]:.3f}" for name in (f"domain_{CODE_LENGTH}", *unbounded)]
+    cells += [f"{row[name]:z.3f}" for name in (f"domain_{CODE_LENGTH}", *unbounded)]
     return [*cells, "*" if row["pareto"] else ""]

@@ -54,7 +54,7 @@ def _small_rate(of: Replicates) -> dict[str, Any]:
             gain[:, small] - KEPT * np.maximum(gain[:, large], 0.0)
         ),
     }
-    return _row(of, SMALL_RATE, statement, differences, f"gains {gain[0, small]:+.3f} and {gain[0, large]:+.3f}")
+    return _row(of, SMALL_RATE, statement, differences, f"gains {gain[0, small]:+z.3f} and {gain[0, large]:+z.3f}")
 
 
 def _talr(of: Replicates) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _talr(of: Replicates) -> dict[str, Any]:
         "hypervolume over all rates": hypervolumes(of, talr) - hypervolumes(of, sft),
     }
     gains = of.domain_change[0, ours], of.domain_change[0, theirs]
-    return _row(of, TALR_BALANCE, statement, differences, f"gains {gains[0]:+.3f} and {gains[1]:+.3f}")
+    return _row(of, TALR_BALANCE, statement, differences, f"gains {gains[0]:+z.3f} and {gains[1]:+z.3f}")
 
 
 def _row(

@@ -104,7 +104,7 @@ def _why_nothing(of: Replicates, bound: float) -> str:
     gain, general = of.domain_change[0, 1:], of.general_change[0, 1:]
     gaining = np.flatnonzero(gain > CLOSE) + 1
     if not len(gaining):
-        return f"No method gains on {of.domain} at any rate (at most {gain.max():+.3f})."
+        return f"No method gains on {of.domain} at any rate (at most {gain.max():+z.3f})."
     least = int(gaining[np.argmax(general[gaining - 1])])
     return (
         f"Every run that gains on {of.domain} loses more than {bound:g} of general score; the least is "

@@ -179,7 +179,7 @@ def interval(name: str, replicates: Array) -> dict[str, float]:
 def in_words(replicates: Array) -> str:
     """An estimate of a difference with its interval, such as `+0.010, 95 % -0.020 to +0.040`."""
     estimate, low, high = interval("", replicates).values()
-    return f"{estimate:+.3f}, 95 % {low:+.3f} to {high:+.3f}"
+    return f"{estimate:+z.3f}, 95 % {low:+z.3f} to {high:+z.3f}"
 
 
 def replicates(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tradeoff.evaluation import samples
 from tradeoff.parquet import read_parquet, write_parquet
 
-VERSION = "3"
+VERSION = "4"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -310,7 +310,19 @@ TOKEN_DIFFICULTY = pa.schema(
         *_interval("share_above_0.2"),
         *_interval("share_above_0.5"),
         _required("share_hard", pa.float64()),  # of all tokens of the domain: of this kind, with p of at most 0.2
-        *(_required(f"{name}_on_hard", pa.float64()) for name in ("talr", "flow", "dft", "profit")),  # shares of weight
+    ]
+)
+
+# Where a method puts its weight under a state's probabilities; shares are of all tokens, and of all weight.
+TOKEN_WEIGHTS = pa.schema(
+    [
+        *_STATE,
+        _required("weighing", pa.string()),  # the method: any under the base's probabilities, a run's own under its
+        _required("kind", pa.string()),
+        _required("share", pa.float64()),
+        _required("share_hard", pa.float64()),  # of the kind, with p of at most 0.2
+        _required("weight", pa.float64()),
+        _required("weight_hard", pa.float64()),
     ]
 )
 

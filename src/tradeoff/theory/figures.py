@@ -14,13 +14,14 @@ from tradeoff.study import BASE, canonical_rate
 
 WIDTH, HEIGHT = 300, 240
 ALL = "all"
+TOKENS = "(tokens)"
 
 
 def why(tables: Mapping[str, pd.DataFrame]) -> list[Figure]:
     """All of these, in the order of `docs/theory.md`.
 
     Args:
-        tables: By name: `code_length`, `token_difficulty`, `prediction` and `tilting`.
+        tables: By name: `code_length`, `token_difficulty`, `token_weights`, `prediction` and `tilting`.
     """
     lengths, tilts, tokens = (tables[name] for name in ("code_length", "tilting", "token_difficulty"))
     way = code_length_trajectories(lengths)
@@ -28,7 +29,7 @@ def why(tables: Mapping[str, pd.DataFrame]) -> list[Figure]:
         code_length(lengths),
         *([] if way is None else [way]),
         token_difficulty(tokens),
-        weights(tokens),
+        weights(tables["token_weights"]),
         prediction(tables["prediction"]),
         tilting_step(tilts),
         theorem_1(tilts),
@@ -184,16 +185,18 @@ def token_difficulty(table: pd.DataFrame) -> Figure:
 
 
 def weights(table: pd.DataFrame) -> Figure:
-    """Where methods would put their weight, under the base: on hard tokens of each kind."""
-    rows = table[(table["method"] == BASE) & (table["kind"] != ALL)]
-    columns = {"share_hard": "tokens", **{f"{m}_on_hard": m for m in ("flow", "profit", "talr", "dft")}}
-    long = rows.melt(["model", "domain", "kind"], list(columns), "method", "share").replace({"method": columns})
+    """Where the study's methods put their weight in their first step: on hard tokens of each kind; `TOKEN_WEIGHTS`."""
+    rows = table[(table["method"] == BASE) & (table["kind"] != ALL)].drop(columns="share")
+    keys = ["model", "domain", "kind"]
+    tokens = rows.drop_duplicates(keys).assign(weighing=TOKENS, weight_hard=lambda of: of["share_hard"])
+    long = pd.concat([tokens, rows])[[*keys, "weighing", "weight_hard"]]
+    long = long.rename(columns={"weighing": "method", "weight_hard": "share"})
     chart = (
         alt.Chart(_data(long))
         .mark_bar()
         .encode(
             x=alt.X("share:Q", title="share of all tokens, or of all weight, that is on hard tokens"),
-            y=alt.Y("method:N", title=None, sort=list(columns.values())),
+            y=alt.Y("method:N", title=None, sort=list(long["method"].unique())),
             color=alt.Color("kind:N", scale=_colours(sorted(long["kind"].unique()))),
             tooltip=["method:N", "kind:N", alt.Tooltip("share:Q", format=".4f")],
         )
@@ -202,7 +205,7 @@ def weights(table: pd.DataFrame) -> Figure:
     )
     caption = (
         "The first bar is the share of tokens that the base finds hard (p of at most 0.2), by kind; the others "
-        "are the share of its weight that a method with its defaults would put on them at its first step. "
+        "are the share of its weight that a method of the study puts on them at its first step. "
         "Assumed: the test items stand for a training batch."
     )
     totals = long.groupby("method", sort=False)["share"].sum() / max(
@@ -365,7 +368,7 @@ def _extremes(changes: pd.DataFrame) -> str:
     """Which point learned most, and which forgot most."""
     runs = changes[~changes["of_base"]]
     words = [
-        f"{what} {row['line']} ({row[column]:+.3f} nats per token)"
+        f"{what} {row['line']} ({row[column]:+z.3f} nats per token)"
         for what, column, row in (
             ("Most is learned by", "x", runs.sort_values("x").to_dict("records")[0]),
             ("most is forgotten by", "y", runs.sort_values("y", ascending=False).to_dict("records")[0]),

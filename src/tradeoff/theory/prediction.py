@@ -25,13 +25,11 @@ from tradeoff.tables.schemas import PREDICTION
 
 PREDICTIONS = ("gain", "gain_times_rate", "hard_weight", "delta_norm")
 LEAST = 4  # runs
-# The column of `token_difficulty` that says where a recipe puts its weight; all others weigh tokens alike.
-WEIGHT_OF = {"talr": "talr_on_hard", "flow": "flow_on_hard", "dft": "dft_on_hard", "profit": "profit_on_hard"}
 
 
 def runs(
     lengths: pd.DataFrame,
-    difficulty: pd.DataFrame,
+    weights: pd.DataFrame,
     delta_norms: Mapping[str, float],
     general_scores: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
@@ -39,22 +37,22 @@ def runs(
 
     Args:
         lengths: In the columns of `schemas.CODE_LENGTH_TABLE`.
-        difficulty: In the columns of `schemas.TOKEN_DIFFICULTY`.
+        weights: In the columns of `schemas.TOKEN_WEIGHTS`.
         delta_norms: Of each run_id, its distance from the base.
         general_scores: Of each run_id, its change of the general score against the base; without, that is no outcome.
     """
     ended = lengths[(lengths["fraction"] == 1) & (lengths["method"] != BASE)]
     ended = ended.assign(side="change_" + ended["side"])
-    keys = ["run_id", "model", "domain", "recipe", "learning_rate"]
+    keys = ["run_id", "model", "domain", "method", "learning_rate"]
     wide = ended.pivot(index=keys, columns="side", values="change").reset_index()
-    base = difficulty[(difficulty["method"] == BASE) & (difficulty["kind"] == "all")].set_index(["model", "domain"])
-    found = wide[["run_id", "model", "domain", "recipe"]].copy()
+    first = weights[(weights["method"] == BASE) & (weights["kind"] == "all")]
+    on_hard = first.set_index(["model", "domain", "weighing"])["weight_hard"]
+    found = wide[["run_id", "model", "domain"]].copy()
     rate = wide["learning_rate"].astype(float)
     found["gain"] = -wide["change_domain"].astype(float)
     found["gain_times_rate"] = found["gain"] * rate
-    methods = zip(wide["model"], wide["domain"], wide["recipe"], strict=True)
-    on_hard = [base.loc[(model, domain), WEIGHT_OF.get(recipe, "share_hard")] for model, domain, recipe in methods]
-    found["hard_weight"] = np.array(on_hard, float) * rate
+    weighing = zip(wide["model"], wide["domain"], wide["method"], strict=True)
+    found["hard_weight"] = on_hard.loc[list(weighing)].to_numpy() * rate
     found["delta_norm"] = found["run_id"].map(delta_norms)
     if "change_general" in wide:
         found["general_code_length"] = wide["change_general"].astype(float)

@@ -1,4 +1,4 @@
-"""Which supervised tokens are hard, how that moves in training, and where methods put their weight; arXiv 2509.20758.
+"""Which supervised tokens are hard, and how that moves in training; arXiv 2509.20758.
 
 Tokens are those of the test items' right responses. p > 0.2 is the only threshold between easy and hard that is on
 record for the paper.
@@ -9,22 +9,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tradeoff.methods.dft import DFT
-from tradeoff.methods.flow import FLOW
-from tradeoff.methods.profit import ProFit
-from tradeoff.methods.talr import TALR
 from tradeoff.study import BASE
 from tradeoff.tables.replicates import REPLICATES, Array, draws, interval
 from tradeoff.tables.schemas import HARD_TOKENS, NULLABLE, TOKEN_DIFFICULTY
 from tradeoff.theory.code_length import by_domain, states
-
-if TYPE_CHECKING:
-    from tradeoff.methods import Tokens
 
 HARD = 0.2
 EASIER = 0.5
@@ -43,9 +36,6 @@ Strings = Mapping[tuple[str, str, str], Sequence[str]]
 def token_difficulty(texts: pd.DataFrame, strings: Strings, count: int = REPLICATES) -> pd.DataFrame:
     """One row for each state and kind of token, in the columns of `schemas.TOKEN_DIFFICULTY`.
 
-    The shares of weight are what a method would put, under that state's probabilities, on tokens of the kind that are
-    hard for it, with the method's own defaults and the domain's test items as batch and as training set.
-
     Args:
         texts: As for `code_length.code_length`; only rows of domains count.
         strings: Of each model, domain and item, the strings of its scored tokens.
@@ -53,12 +43,10 @@ def token_difficulty(texts: pd.DataFrame, strings: Strings, count: int = REPLICA
     """
     rows: list[dict[str, Any]] = []
     for domain, of_domain in by_domain(texts):
-        base_means: Array | None = None
         for state, items in states(of_domain[of_domain["benchmark"] == domain]):
             nll = [np.asarray(each, float) for each in items["token_nll"]]
-            base_means = np.array([each.mean() for each in nll]) if base_means is None else base_means
-            kinds = np.concatenate([_kinds(strings, state, item) for item in items["item"]])
-            rows += _by_kind(state, nll, kinds, base_means, count)
+            of_kind = np.concatenate([kinds(strings, state, item) for item in items["item"]])
+            rows += _by_kind(state, nll, of_kind, count)
     frame = pd.DataFrame(rows).reindex(columns=TOKEN_DIFFICULTY.names)
     return frame.astype({name: kind for name, kind in NULLABLE.items() if name in frame})
 
@@ -103,45 +91,21 @@ def kind(before: str, token: str) -> str:
     return "word"
 
 
-def weight_shares(nll: Sequence[Array], base_means: Array) -> dict[str, Array]:
-    """Each method's weight on every token of all items as a share of its total weight, [T]; zeros where that is 0.
-
-    Args:
-        nll: Of each item, the nats of its tokens in a state.
-        base_means: Of each item, the mean nats of its tokens under the base.
-    """
-    import torch
-
-    tokens = _tokens(np.concatenate(nll), np.repeat(np.arange(len(nll)), [len(each) for each in nll]))
-    examples_E = FLOW().example_weights(torch.tensor(base_means))
-    weights = {
-        "talr": TALR().token_weights(tokens),
-        "flow": examples_E[tokens.sequence_T],
-        "dft": DFT().token_weights(tokens),
-        "profit": ProFit().token_weights(tokens),
-    }
-    found = {name: weights_T.double().numpy() for name, weights_T in weights.items()}
-    return {name: weight_T / max(weight_T.sum(), np.finfo(float).tiny) for name, weight_T in found.items()}
+def kinds(strings: Strings, state: Mapping[str, Any], item: str) -> Any:
+    """The kind of each token of an item, [T]."""
+    tokens, before, found = _of_item(strings, state, item), "", []
+    for token in tokens:
+        found.append(kind(before, token))
+        before += token
+    return np.array(found)
 
 
-def _tokens(nll_T: Array, of_item_T: Any) -> Tokens:
-    import torch
-
-    from tradeoff.methods import Tokens
-
-    alone = Tokens(torch.tensor(nll_T), torch.tensor(of_item_T))
-    return Tokens(alone.nll_T, alone.sequence_T, alone)
-
-
-def _by_kind(
-    state: dict[str, Any], nll: Sequence[Array], kinds: Any, base_means: Array, count: int
-) -> Iterator[dict[str, Any]]:
+def _by_kind(state: dict[str, Any], nll: Sequence[Array], of_kind: Any, count: int) -> Iterator[dict[str, Any]]:
     p_T = np.exp(-np.concatenate(nll))
     of_item_T = np.repeat(np.arange(len(nll)), [len(each) for each in nll])
-    shares = weight_shares(nll, base_means)
     drawn = draws(state["domain"], len(nll), count)
     for name in KINDS:
-        chosen_T = np.ones(len(p_T), bool) if name == "all" else kinds == name
+        chosen_T = np.ones(len(p_T), bool) if name == "all" else of_kind == name
         if not chosen_T.any():
             continue
         hard_T = chosen_T & (p_T <= HARD)
@@ -153,7 +117,6 @@ def _by_kind(
             **_share("share_above_0.2", drawn, of_item_T, chosen_T, p_T > HARD),
             **_share("share_above_0.5", drawn, of_item_T, chosen_T, p_T > EASIER),
             "share_hard": float(hard_T.mean()),
-            **{f"{method}_on_hard": float(share_T[hard_T].sum()) for method, share_T in shares.items()},
         }
 
 
@@ -177,14 +140,6 @@ def _hardest(
         shown = {"context": before[-CONTEXT:], "token": token, "kind": kind(before, token)}
         found.append({"rank": rank, "item": item, "position": place, **shown, "base_p": p})
     return found
-
-
-def _kinds(strings: Strings, state: Mapping[str, Any], item: str) -> Any:
-    tokens, before, found = _of_item(strings, state, item), "", []
-    for token in tokens:
-        found.append(kind(before, token))
-        before += token
-    return np.array(found)
 
 
 def _of_item(strings: Strings, state: Mapping[str, Any], item: str) -> Sequence[str]:
