@@ -197,7 +197,7 @@ def test_little_is_told_as_little(changed):
     results = made.study(**SMALL | changed)
     drawn = figures.all_figures(results)
     text = text_of(sections.report(results, drawn))
-    assert "This study has no trajectory:, so nothing is known" in text
+    assert "so nothing is known of the way of a training" in text
     assert "Against the paper" not in text or not results.tables["against_paper"].empty
     assert "nan" not in text.lower().split()
     if "helps" in changed:
