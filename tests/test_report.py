@@ -147,6 +147,7 @@ def test_the_answer_comes_first_and_says_how_sure_it_is(results, page):
     for row in table.to_dict("records"):
         assert row["verdict"] in text
         assert row["reason"] in text.replace("&#39;", "'")
+        assert (row["caveat"] or "") in text
     assert text.index("At most 0 points lost") < text.index("The trade-off", text.index("At most 0 points lost"))
     assert "Take talr at 2e-05 ." in text
     assert "No method is sure." in text

@@ -432,7 +432,7 @@ def test_what_is_far_ahead_is_recommended():
     assert (row["runner_up"], row["runner_up_rate"], row["p_within"], row["p_best"]) == ("sft", 1.0, 1.0, 1.0)
     assert (row["domain_change"], row["lead"]) == pytest.approx((0.7, 0.5))
     assert row["reason"].startswith("talr at 1e+00 gains most on sums (+0.700, 95 % +0.")
-    assert row["reason"].endswith("One seed: the spread between trainings is not in these intervals.")
+    assert row["caveat"] == "One seed: the spread between trainings is not in these intervals."
 
 
 def test_what_cannot_be_told_apart_is_not_recommended_and_the_reason_says_from_what():
@@ -480,7 +480,7 @@ def test_nothing_is_recommended_from_a_few_items():
     )
     row = only(recommendation([of]), bound=0.05)
     assert (row["verdict"], row["domain_change_low"], row["p_within"]) == ("not enough evidence", 1.0, 1.0)
-    assert "intervals from 9 of sums, 9 of suite items are too narrow to rely on" in row["reason"]
+    assert row["caveat"].startswith("Intervals from 9 of sums, 9 of suite items are too narrow to rely on. One seed:")
 
 
 def test_where_nothing_qualifies_the_reason_says_why():

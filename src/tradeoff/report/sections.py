@@ -61,9 +61,7 @@ def answers(results: Results, drawn: Sequence[Figure]) -> list[Section]:
     tables = results.tables
     of = {figure.name: figure for figure in drawn}
     way = (of["trajectory"],) if "trajectory" in of else ()
-    none = (
-        "" if way else "This study has no <code>trajectory:</code>, so nothing is known of the way of a training."
-    )
+    none = "" if way else "This study has no <code>trajectory:</code>, so nothing is known of the way of a training."
     sections = [
         Section("Recommendation", _recommendation(results)),
         Section("The trade-off", figures=(of["pareto"],)),
@@ -108,7 +106,8 @@ def _recommendation(results: Results) -> Markup:
     for pair in results.pairs:
         rows = pair.rows(table).to_dict("records")
         reach = _reach(rows)
-        blocks.append({"pair": pair, "rows": [_advice(row, reach) for row in rows]})
+        caveat = next((row["caveat"] for row in rows if row["caveat"]), "")
+        blocks.append({"pair": pair, "rows": [_advice(row, reach) for row in rows], "caveat": caveat})
     return render("recommendation", blocks=blocks, bounds=[_points(b) for b in sorted(set(table["bound"]))])
 
 

@@ -70,6 +70,8 @@ def _recommended(recommendation: pd.DataFrame) -> list[str]:
             bounds = ", ".join(f"{bound:.2f}" for bound in alike["bound"])
             about = f"  {bounds}  {verdict}: "
             lines += textwrap.wrap(str(reason), WIDTH, initial_indent=about, subsequent_indent=" " * 4)
+        for caveat in rows["caveat"].dropna().unique():
+            lines += ["", *textwrap.wrap(caveat, WIDTH, initial_indent="  ", subsequent_indent="  ")]
     return lines
 
 

@@ -38,11 +38,11 @@ def qualifies(of: Replicates, bound: float) -> npt.NDArray[np.bool_]:
 
 def _row(of: Replicates, bound: float) -> dict[str, Any]:
     empty = dict.fromkeys(schemas.RECOMMENDATION.names)
-    row = empty | {"model": of.model, "domain": of.domain, "bound": bound}
+    row = empty | {"model": of.model, "domain": of.domain, "bound": bound, "caveat": _caveat(of)}
     able = qualifies(of, bound)
     ranked = _ranked(of, able[0])
     if not ranked:
-        return row | {"verdict": NOTHING, "reason": f"{_why_nothing(of, bound)}{_seeds(of)}"}
+        return row | {"verdict": NOTHING, "reason": _why_nothing(of, bound)}
     best = ranked[0]
     second = next((p for p in ranked if of.points[p].method != of.points[best].method), None)
     gains = np.where(able, of.domain_change, -np.inf)
@@ -64,7 +64,7 @@ def _row(of: Replicates, bound: float) -> dict[str, Any]:
         reason = f"{of.name(best)} gains most, but {'; '.join(doubts)}. More items or seeds would tell."
     else:
         reason = _praise(of, row, best, second, lead)
-    return row | {"verdict": NOT_ENOUGH if doubts else RECOMMENDED, "reason": f"{reason}{_seeds(of)}"}
+    return row | {"verdict": NOT_ENOUGH if doubts or of.few else RECOMMENDED, "reason": reason}
 
 
 def _ranked(of: Replicates, able: npt.NDArray[np.bool_]) -> list[int]:
@@ -86,8 +86,6 @@ def _doubts(of: Replicates, row: dict[str, Any], best: int, second: int | None, 
         )
     if second is not None and lead is not None and row["lead_low"] <= CLOSE:
         found.append(f"it cannot be told from {of.name(second)} (lead {in_words(lead)})")
-    if of.few:
-        found.append(f"intervals from {of.few} items are too narrow to rely on")
     return found
 
 
@@ -112,5 +110,8 @@ def _why_nothing(of: Replicates, bound: float) -> str:
     )
 
 
-def _seeds(of: Replicates) -> str:
-    return " One seed: the spread between trainings is not in these intervals." if of.one_seed else ""
+def _caveat(of: Replicates) -> str | None:
+    """What holds for every bound."""
+    few = f"Intervals from {of.few} items are too narrow to rely on." if of.few else ""
+    one_seed = "One seed: the spread between trainings is not in these intervals." if of.one_seed else ""
+    return " ".join(filter(None, (few, one_seed))) or None

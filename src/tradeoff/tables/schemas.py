@@ -175,6 +175,7 @@ RECOMMENDATION = pa.schema(
         pa.field("runner_up_rate", pa.float64()),
         *_interval("lead", nullable=True),  # domain score over the runner-up's
         _required("reason", pa.string()),
+        pa.field("caveat", pa.string()),  # on the intervals of this model and domain, whatever the bound
     ]
 )
 
