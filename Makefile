@@ -2,7 +2,7 @@
 #               PROFILE=slurm for a cluster); after a kill, the same command goes on
 # make show     print a finished study's table and recommendation
 # make preview  look at a study's training examples as tokens
-# make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100), and what would run now
+# make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100 UTILISATION=0.4), and what would run
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
 # make audit    compare the environment with the lock, file by file, and ask PyPI for known vulnerabilities
@@ -36,7 +36,7 @@ preview: .venv/done
 	@$(BIN)/python -m tradeoff.preview $(STUDY) $(ROOT)
 
 plan: .venv/done
-	@$(BIN)/python -m tradeoff.plan $(STUDY) $(ROOT) --gpu $(GPU)
+	@$(BIN)/python -m tradeoff.plan $(STUDY) $(ROOT) --gpu $(GPU) $(if $(UTILISATION),--utilisation $(UTILISATION))
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --dry-run --quiet rules \
 		| awk '/^Job stats/ {show = !told++} /^Reasons/ {show = 1} /^(Some|This|$$)/ {show = 0} /^Nothing/ || show'
 

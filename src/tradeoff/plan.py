@@ -14,9 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gguf import GGUFReader
+from safetensors import safe_open
+
 from tradeoff import methods
 from tradeoff.errors import UserError, command
 from tradeoff.provenance import read_json
+from tradeoff.sources import package_file
 from tradeoff.study import Study, from_command_line
 
 # Dense bfloat16 matrix products, FLOP/s, and memory, bytes/s, by the makers' data sheets.
@@ -82,16 +86,29 @@ def costs(study: Study) -> dict[str, Cost]:
 
 
 def parameters(study: Study, model: str) -> float:
-    """A model's number of weights: as the study says, or as its imported base has.
+    """A model's number of weights: as the study says, as its imported base has, or as its files at hand have.
 
     Raises:
-        UserError: neither is there.
+        UserError: none of these is there.
     """
-    told = study.all_models[model].parameters
+    known = study.all_models[model]
     card = Path("results") / study.study / "models" / model / "card.json"
-    if told is None and not card.is_file():
+    if known.parameters:
+        return known.parameters
+    if card.is_file():
+        return float(read_json(card)["parameters"])
+    kind, place = known.source.split(":", 1)
+    if kind == "package":
+        return float(sum(int(tensor.n_elements) for tensor in GGUFReader(package_file(place)).tensors))
+    files = sorted(Path(place).glob("*.safetensors")) if kind == "folder" else []
+    if not files:
         raise UserError(f"models.{model}: its size is not known yet; add parameters: 3.1e9, say, for make plan")
-    return told or float(read_json(card)["parameters"])
+    return float(sum(_weights(file) for file in files))
+
+
+def _weights(file: Path) -> int:
+    with safe_open(file, "pt") as content:
+        return sum(math.prod(content.get_slice(name).get_shape()) for name in content.keys())  # noqa: SIM118
 
 
 def describe(study: Study, gpu: str, utilisation: float) -> Iterator[str]:
