@@ -71,6 +71,8 @@ def job_of(tree: Tree, method: str, rate: str) -> str:
                 number, job, comment = line.split("|")
                 if "train" in comment and run in _command_of(number):
                     return job
+        told = (tree.folder / "told.txt").read_text()
+        assert "Exiting because" not in told, told[-3000:]
         time.sleep(0.2)
     raise AssertionError(f"{run} was never met in training")
 

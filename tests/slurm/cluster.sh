@@ -2,7 +2,7 @@
 # A real SLURM of one node on the loopback, for tests: controller, node and munge, nothing of it in /etc.
 #
 #   apt-get install -y slurm-wlm munge
-#   tests/slurm/cluster.sh start FOLDER   then: export SLURM_CONF=FOLDER/slurm.conf
+#   tests/slurm/cluster.sh start FOLDER   then: export SLURM_CONF=FOLDER/slurm.conf PATH=FOLDER/bin:$PATH
 #   tests/slurm/cluster.sh stop FOLDER
 #
 # It needs root. No accounting, so jobs are watched with squeue. Its memory and its four GPUs are what
@@ -13,7 +13,7 @@ action=$1 folder=$2
 conf=$folder/slurm.conf
 
 start() {
-  mkdir -p "$folder"/{state,spool}
+  mkdir -p "$folder"/{state,spool,bin}
   cat >"$conf" <<END
 ClusterName=loopback
 SlurmctldHost=$(hostname)(127.0.0.1)
@@ -45,6 +45,9 @@ SlurmdParameters=config_overrides
 NodeName=$(hostname) NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=500000 Gres=gpu:4 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
+  # Inside a job the executor plugin drops SLURM_CONF, which a cluster with its file in /etc does not need.
+  printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$conf" "$(command -v srun)" >"$folder/bin/srun"
+  chmod +x "$folder/bin/srun"
   printf 'Name=gpu File=/dev/%s\n' null zero full urandom >"$folder/gres.conf"
   dd if=/dev/urandom of="$folder/munge.key" bs=1024 count=1 status=none
   chmod 700 "$folder" && chmod 600 "$folder/munge.key"
@@ -54,7 +57,7 @@ END
   SLURM_CONF=$conf slurmd -f "$conf"
   for _ in $(seq 120); do
     if SLURM_CONF=$conf sinfo --noheader --format=%t 2>/dev/null | grep -q '^idle'; then
-      echo "slurm is up: export SLURM_CONF=$conf"
+      echo "slurm is up: export SLURM_CONF=$conf PATH=$folder/bin:\$PATH"
       return
     fi
     sleep 1

@@ -5,4 +5,4 @@ here=$(dirname "$0")
 folder=$(mktemp -d)
 trap '"$here"/cluster.sh stop "$folder"' EXIT
 "$here"/cluster.sh start "$folder"
-SLURM_CONF=$folder/slurm.conf "$@" -m pytest -m slow "$here"/../test_slurm.py
+SLURM_CONF=$folder/slurm.conf PATH=$folder/bin:$PATH "$@" -m pytest -m slow "$here"/../test_slurm.py
