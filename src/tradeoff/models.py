@@ -8,11 +8,11 @@ checkpoint. Differences are formed, stored and applied here and nowhere else, al
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -68,13 +68,14 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
         model.hf_quantizer = None
     else:
         origin = _folder_sha256(Path(place)) if kind == "folder" else str(revision)
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as aside:
-        model.save_pretrained(aside, max_shard_size="1TB")
-        tokenizer.save_pretrained(aside)
-        files = {file.name: sha256_file(file) for file in sorted(Path(aside).iterdir())}
-        for name in files:
-            (Path(aside) / name).replace(folder / name)
+    aside = folder / ".import"
+    shutil.rmtree(aside, ignore_errors=True)  # of an import that was killed
+    model.save_pretrained(aside, max_shard_size="1TB")
+    tokenizer.save_pretrained(aside)
+    files = {file.name: sha256_file(file) for file in sorted(aside.iterdir())}
+    for name in files:
+        (aside / name).replace(folder / name)
+    aside.rmdir()
     return {
         "source": source,
         "revision": revision,
