@@ -72,10 +72,11 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
     shutil.rmtree(aside, ignore_errors=True)  # of an import that was killed
     model.save_pretrained(aside, max_shard_size="1TB")
     tokenizer.save_pretrained(aside)
-    files = {file.name: sha256_file(file) for file in sorted(aside.iterdir())}
+    files = {str(f.relative_to(aside)): sha256_file(f) for f in sorted(aside.rglob("*")) if f.is_file()}
     for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
         (aside / name).replace(folder / name)
-    aside.rmdir()
+    shutil.rmtree(aside)
     return {
         "source": source,
         "revision": revision,
