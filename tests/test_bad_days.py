@@ -4,6 +4,7 @@ After each, the same command goes on, if need be once it has said what is the ma
 same bytes as those of an undisturbed study.
 """
 
+import errno
 import os
 import random
 import shutil
@@ -14,13 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from outcome import tables
 from test_smoke import Tree
 
 from tradeoff.errors import UserError
-from tradeoff.parquet import read_parquet
+from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.provenance import carded, sha256_file, write_json
 
 KILLS = 10
@@ -63,12 +66,21 @@ def test_a_damaged_table_is_removed(tmp_path, finished_samples, spoil):
     assert not file.exists()
 
 
+def test_a_table_that_cannot_be_read_for_another_reason_stays(tmp_path, finished_samples, monkeypatch):
+    def busy(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(pq, "read_table", busy)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_parquet(finished_samples)
+    assert finished_samples.exists()
+    with pytest.raises(FileNotFoundError):
+        monkeypatch.undo()
+        read_parquet(tmp_path / "none.parquet")
+
+
 @pytest.fixture
 def finished_samples(tmp_path):
-    import pyarrow as pa
-
-    from tradeoff.parquet import write_parquet
-
     file = tmp_path / "whole.parquet"
     draw = random.Random(0)
     write_parquet(file, pa.table({"text": [str(draw.random()) for _ in range(500)]}))

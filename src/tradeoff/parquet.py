@@ -25,8 +25,8 @@ def read_parquet(path: Path, **options: Any) -> pa.Table:
     """
     try:
         return pq.read_table(path, page_checksum_verification=True, **options)
-    except (FileNotFoundError, PermissionError):
-        raise
     except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None or isinstance(error, FileNotFoundError):
+            raise  # the disk's trouble and not the file's
         path.unlink()
         raise UserError(f"{path}: damaged ({one_line(error)}) and removed; run again, and it is made anew") from None

@@ -63,8 +63,8 @@ class Evaluator:
         if path.exists():
             try:
                 return read_parquet(path, schema=SCHEMA)
-            except UserError as error:
-                print(f"{error}: that is now", flush=True)
+            except UserError:
+                print(f"{path}: damaged; evaluated again", flush=True)
         write_parquet(path, table(self._samples(name), self._prompting(name)))
         return read_parquet(path, schema=SCHEMA)
 
