@@ -74,8 +74,8 @@ def test_a_table_that_cannot_be_read_for_another_reason_stays(tmp_path, finished
     with pytest.raises(OSError, match="Input/output error"):
         read_parquet(finished_samples)
     assert finished_samples.exists()
+    monkeypatch.undo()
     with pytest.raises(FileNotFoundError):
-        monkeypatch.undo()
         read_parquet(tmp_path / "none.parquet")
 
 
