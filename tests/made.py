@@ -95,7 +95,10 @@ def study(
         "training": {"epochs": 1, "batch_size": 16},
         "evaluation": {"items": items, "precision": "bfloat16"},
     }
-    return Results(content, found, cards, benchmarks, scored)
+    return Results(content, found, cards, benchmarks, scored, SETTINGS)
+
+
+SETTINGS = "All settings, in words."
 
 
 def _items(runs, benchmarks, domains, items, helps):

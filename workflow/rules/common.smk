@@ -166,13 +166,19 @@ def templates():
 
 
 def in_force():
-    """The settings in force, in words, for captions."""
+    """The settings in force, and what an interval means, in words, for captions."""
     one = "; with one seed the spread between trainings is not in it" if len(STUDY.seeds) == 1 else ""
     return (
-        f"{STUDY.data.train} training examples, {STUDY.training.epochs} epoch(s), {len(STUDY.seeds)} seed(s), learning "
-        f"rates {', '.join(STUDY.learning_rates)}; {STUDY.data.test} test items of each domain; general ability: "
-        f"{general_items()}. Intervals: 95 % cluster bootstrap over items and seeds{one}."
+        f"{STUDY.data.train} training examples, {counted(STUDY.training.epochs, 'epoch')}, "
+        f"{counted(len(STUDY.seeds), 'seed')}, learning rates {', '.join(STUDY.learning_rates)}; {STUDY.data.test} test "
+        f"items of each domain; general ability: {general_items()}. Intervals: 95 % cluster bootstrap over items and "
+        f"seeds{one}."
     )
+
+
+def counted(count, name):
+    """A number of things, such as `2 seeds`."""
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def entries():

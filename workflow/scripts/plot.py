@@ -19,7 +19,7 @@ with logged(snakemake.log[0]):
     tables["samples"] = flips.read(Path(snakemake.input.samples), runs)
     benchmarks = {name: from_json(spec) for name, spec in json.loads(params.benchmarks)}
     cards = [read_json(Path(card)) for card in snakemake.input.cards]
-    results = Results(json.loads(params.study), tables, cards, benchmarks, json.loads(params.scored))
+    results = Results(json.loads(params.study), tables, cards, benchmarks, json.loads(params.scored), params.settings)
     drawn = figures.all_figures(results)
     why = theory.why({name: schemas.read(Path(snakemake.input[name])) for name in params.explanations})
     for figure, place in zip([*drawn, *why], snakemake.output.svg, strict=True):

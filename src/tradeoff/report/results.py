@@ -12,9 +12,6 @@ import pandas as pd
 from tradeoff.evaluation import Benchmark
 from tradeoff.study import BASE, canonical_rate
 
-CONFIDENCE = "Intervals: 95 % cluster bootstrap over items and seeds"
-ONE_SEED = "; with one seed the spread between trainings is not in it"
-
 
 class Pair(NamedTuple):
     """A base model on a domain."""
@@ -40,6 +37,7 @@ class Results:
         cards: Of all runs, as in their `card.json`.
         benchmarks: All of the study, in its order.
         scored: For each domain, the benchmarks of the general score.
+        settings: The settings in force, and what an interval means, in words; captions end with it.
     """
 
     study: Mapping[str, Any]
@@ -47,6 +45,7 @@ class Results:
     cards: Sequence[Mapping[str, Any]]
     benchmarks: Mapping[str, Benchmark]
     scored: Mapping[str, Sequence[str]]
+    settings: str
 
     @cached_property
     def pairs(self) -> list[Pair]:
@@ -85,18 +84,6 @@ class Results:
                 key = (run["model"], domain, run["method"], number(run["learning_rate"]))
                 found[key] = f"{found[key]} {run['run_id']}" if key in found else run["run_id"]
         return found
-
-    @cached_property
-    def settings(self) -> str:
-        """The settings in force, and what an interval means, in two sentences; captions end with it."""
-        study = self.study
-        seeds, epochs = len(study["seeds"]), study["training"]["epochs"]
-        train, test, items = study["data"]["train"], study["data"]["test"], study["evaluation"]["items"]
-        return (
-            f"{train} training examples, {epochs} epoch{plural(epochs)}, {seeds} seed{plural(seeds)}; "
-            f"{test} test items of the domain, {items} items of each general benchmark. "
-            f"{CONFIDENCE}{ONE_SEED if seeds == 1 else ''}."
-        )
 
 
 def number(value: Any) -> float | None:
