@@ -37,6 +37,13 @@ def machine() -> dict[str, Any]:
     }
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for it; oneDNN says yes of any with AVX-512, where it is emulated and slow."""
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def matrix_peak() -> float:
     """The best rate of a float32 matrix product of the model's sizes, FLOP/s, at the threads in force."""
     import torch

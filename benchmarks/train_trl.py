@@ -49,7 +49,7 @@ def main() -> None:
             learning_rate=1e-5,
             lr_scheduler_type="cosine",
             optim="adamw_torch_fused",
-            bf16=bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+            bf16=common.has_bfloat16(),
             use_cpu=True,
             gradient_checkpointing=False,
             train_sampling_strategy="group_by_length",

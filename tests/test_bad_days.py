@@ -7,6 +7,7 @@ same bytes as those of an undisturbed study.
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ import yaml
 from outcome import tables
 from test_smoke import Tree
 
-from tradeoff.errors import UserError
+from tradeoff.errors import UserError, logged
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.provenance import carded, sha256_file, write_json
 
@@ -85,6 +86,28 @@ def finished_samples(tmp_path):
     draw = random.Random(0)
     write_parquet(file, pa.table({"text": [str(draw.random()) for _ in range(500)]}))
     return file
+
+
+def script(log: Path, error: Exception) -> None:
+    """As the workflow's scripts are."""
+    with logged(str(log)):
+        print("what it does")
+        raise error
+
+
+def test_a_script_on_a_full_disk_is_one_line_even_if_its_log_is_on_it_too(tmp_path, capsys):
+    log = tmp_path / "script.log"
+    log.symlink_to("/dev/full")
+    with pytest.raises(SystemExit) as ended:
+        script(log, OSError(errno.ENOSPC, "No space left on device", "tables/scores.parquet"))
+    assert ended.value.code == 1
+    assert re.fullmatch(r"[^\n]*No space left on device[^\n]*; nothing is lost\n", capsys.readouterr().err)
+
+
+def test_a_fault_of_ours_keeps_its_traceback(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        script(tmp_path / "script.log", ZeroDivisionError("division by zero"))
+    assert (tmp_path / "script.log").read_text() == "what it does\ndivision by zero\n"
 
 
 # --- the whole study ------------------------------------------------------------------------------------------------

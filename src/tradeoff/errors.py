@@ -65,12 +65,15 @@ def _told(error: Exception) -> str | None:
 @contextmanager
 def logged(log: str) -> Iterator[None]:
     """Runs a Snakemake script's body with its output in a log; what `command` tells is one line there and on stderr."""
-    with open(log, "w", encoding="utf-8") as file, redirect_stdout(file):
-        try:
-            yield
-        except Exception as error:
-            if (line := _told(error)) is None:
+    try:
+        with open(log, "w", encoding="utf-8") as file, redirect_stdout(file):
+            try:
+                yield
+            except Exception as error:
+                print(_told(error) or one_line(error))
                 raise
-            print(line)
-            print(line, file=sys.stderr)
-            sys.exit(1)
+    except Exception as error:  # the log's own among them: on a full disk it cannot be closed
+        if (line := _told(error)) is None:
+            raise
+        print(line, file=sys.stderr)
+        sys.exit(1)
