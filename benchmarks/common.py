@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor has instructions for it; oneDNN says yes of any with AVX-512, where it is emulated and slow."""
+    """Whether the processor has instructions for it; oneDNN says so of all with AVX-512, and emulates it slowly."""
     import torch
 
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
