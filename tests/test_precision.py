@@ -7,7 +7,7 @@ import torch
 from tradeoff.errors import UserError
 from tradeoff.methods.lora import LoRA
 from tradeoff.models import DELTA, Delta, LowRank, load_base, load_parameters, load_result
-from tradeoff.provenance import CARD, write_json
+from tradeoff.provenance import CARD, sha256_file, write_json
 
 STEPS = {"epochs": 4, "batch_size": 4, "schedule": "constant", "warmup": 0.0}
 NAME = "model.layers.0.mlp.up_proj.weight"
@@ -45,7 +45,7 @@ def test_a_saved_delta_keeps_every_entry_to_8_bits_and_moves_the_base(at_a_small
     for name, exact in at_a_small_rate.dense.items():
         assert ((loaded[name]() - exact).abs() <= exact.abs() * 2**-8).all()
 
-    write_json(tmp_path / CARD, {})
+    write_json(tmp_path / CARD, {"delta_sha256": sha256_file(tmp_path / DELTA)})
     base, result = load_parameters(stored_in_bfloat16), load_result(stored_in_bfloat16, tmp_path)
     moved = sum((p != base[name]).sum().item() for name, p in result.named_parameters())
     assert moved > 0.95 * result.num_parameters()
