@@ -119,7 +119,11 @@ MATRIX = {
         new='"Exact": 0.43',
     ),
     "a benchmark's checks": case(
-        EVALUATIONS, REPORT, file="src/tradeoff/evaluation/ifeval_checks.py", old="import", new="X = 1\nimport"
+        EVALUATIONS,
+        REPORT,
+        file="src/tradeoff/evaluation/ifeval_checks.py",
+        old="import punkt",
+        new="import punkt\n\nX = 1",
     ),
     "a comment in every file": case(set(), file="src/tradeoff/**/*.py", old="", new="\n# a comment\n"),
     "a comment in the study": case(set(), old="seeds:", new="# as many as it takes\nseeds:"),
