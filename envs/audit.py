@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import sys
-import urllib.error
 import urllib.request
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path

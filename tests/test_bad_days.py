@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from outcome import tables
-from test_smoke import Tree
+from test_smoke import Tree, environment
 
 from tradeoff.errors import UserError, logged
 from tradeoff.parquet import read_parquet, write_parquet
@@ -126,13 +126,11 @@ class Study(Tree):
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begins a call in a process group of its own."""
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "HF_TOKEN": SECRET}
         command = [sys.executable, "-m", "tradeoff.alone", sys.executable, "-m", "snakemake", "--cores", "2"]
         return subprocess.Popen(
             [*command, "--configfile", "smoke.yaml", *arguments],
             cwd=self.folder,
-            env=environment | {"PYTHONPATH": str(self.folder / "src")},
+            env=environment() | {"HF_TOKEN": SECRET, "PYTHONPATH": str(self.folder / "src")},
             start_new_session=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -156,6 +154,11 @@ class Study(Tree):
         status, told = self.call()
         assert status == 0, told[-6000:]
 
+    def goes_on_to(self, expected: dict[str, bytes]) -> None:
+        """A call after which the tables are these."""
+        self.goes_on()
+        assert tables(self.results) == expected
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Study:
@@ -172,11 +175,7 @@ def expected(undisturbed: Study) -> dict[str, bytes]:
 @pytest.fixture
 def finished(undisturbed: Study, tmp_path: Path) -> Study:
     """A copy of the finished study."""
-    made = Study.__new__(Study)
-    made.folder = tmp_path / "copy"
-    shutil.copytree(undisturbed.folder, made.folder)
-    made.study, made.results = made.folder / "smoke.yaml", made.folder / "results" / "smoke"
-    return made
+    return undisturbed.copied(tmp_path / "copy")
 
 
 # What is damaged and how; what is not there, beside the tables, so that the damaged file is read.
@@ -211,8 +210,7 @@ def test_a_damaged_file_is_told_and_made_anew(finished: Study, expected: dict[st
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     told = finished.fails()
     assert any(f"{name}: " in line and "run again" in line for line in told.splitlines()), told[-3000:]
-    finished.goes_on()
-    assert tables(finished.results) == expected
+    finished.goes_on_to(expected)
 
 
 @pytest.mark.slow
@@ -221,8 +219,7 @@ def test_damaged_outcomes_in_the_store_are_evaluated_again_at_once(finished: Stu
         truncate(file)
     (finished.results / RUN / "samples.parquet").unlink()
     shutil.rmtree(finished.results / "tables")
-    finished.goes_on()
-    assert tables(finished.results) == expected
+    finished.goes_on_to(expected)
 
 
 @pytest.mark.slow
@@ -230,8 +227,7 @@ def test_a_damaged_table_is_told_and_made_anew(finished: Study, expected: dict[s
     truncate(finished.results / "tables" / "scores.parquet")
     (finished.results / "report.html").unlink()
     assert "scores.parquet: damaged" in finished.fails()
-    finished.goes_on()
-    assert tables(finished.results) == expected
+    finished.goes_on_to(expected)
 
 
 @pytest.mark.slow
@@ -244,8 +240,7 @@ def test_kills_of_everything_at_random_moments(tmp_path: Path, tiny_base: Path, 
         os.killpg(running.pid, signal.SIGKILL)
         _killed(_working_in(study.folder))
         running.communicate()
-    study.goes_on()
-    assert tables(study.results) == expected
+    study.goes_on_to(expected)
 
 
 @pytest.mark.slow
@@ -258,8 +253,7 @@ def test_kills_of_jobs_alone(tmp_path: Path, tiny_base: Path, expected: dict[str
         running.communicate(timeout=PATIENCE)
         if running.returncode == 0:  # it was over before its turn to be killed came
             shutil.rmtree(study.results)
-    study.goes_on()
-    assert tables(study.results) == expected
+    study.goes_on_to(expected)
 
 
 @pytest.mark.slow
@@ -273,8 +267,7 @@ def test_a_kill_of_the_scheduler_alone(tmp_path: Path, tiny_base: Path, expected
     told, _ = running.communicate(timeout=PATIENCE)
     assert running.returncode == 128 + signal.SIGKILL, told[-3000:]
     assert not _working_in(study.folder)
-    study.goes_on()
-    assert tables(study.results) == expected
+    study.goes_on_to(expected)
 
 
 @pytest.mark.slow
@@ -311,25 +304,27 @@ may_mount = pytest.mark.skipif(
 
 @pytest.mark.slow
 @may_mount
-@pytest.mark.parametrize("size", ["100k", "300k", "600k", "900k", "1400k"])
-def test_a_full_disk(tmp_path: Path, tiny_base: Path, expected: dict[str, bytes], disk, size: str) -> None:
-    disk(f"size={size}")
+@pytest.mark.parametrize(
+    ("bad", "told", "good"),
+    [
+        *((f"size={n}k", "No space left on device", "size=1g") for n in (100, 300, 600, 900, 1400)),
+        ("ro", "Read-only file system", "rw"),
+    ],
+)
+def test_a_disk_that_is_full_or_cannot_be_written(
+    tmp_path: Path,
+    tiny_base: Path,
+    expected: dict[str, bytes],
+    disk: Callable[[str], None],
+    bad: str,
+    told: str,
+    good: str,
+) -> None:
+    disk(bad)
     study = Study(tmp_path, tiny_base)
-    assert "No space left on device" in study.fails()
-    disk("size=1g")
-    study.goes_on()
-    assert tables(study.results) == expected
-
-
-@pytest.mark.slow
-@may_mount
-def test_a_results_folder_that_cannot_be_written(tmp_path: Path, tiny_base: Path, expected, disk) -> None:
-    disk("ro")
-    study = Study(tmp_path, tiny_base)
-    assert "Read-only file system" in study.fails()
-    disk("rw")
-    study.goes_on()
-    assert tables(study.results) == expected
+    assert told in study.fails()
+    disk(good)
+    study.goes_on_to(expected)
 
 
 @pytest.mark.slow

@@ -202,10 +202,7 @@ def test_another_base_runs_everything_that_hangs_on_the_base(tree: Finished, tmp
 
 def test_a_clone_with_copied_results_has_nothing_to_do(tree: Finished, tmp_path: Path) -> None:
     """With `.snakemake`, which knows what each result was made of."""
-    clone = Finished.__new__(Finished)
-    clone.folder = tmp_path / "clone"
-    shutil.copytree(tree.folder, clone.folder, copy_function=shutil.copy)  # all times are new, in any order
-    clone.study, clone.results = clone.folder / "smoke.yaml", clone.folder / "results" / "smoke"
+    clone = tree.copied(tmp_path / "clone", shutil.copy)  # all times are new, in any order
     assert clone.jobs() <= REPORT
 
 

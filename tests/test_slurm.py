@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from outcome import tables
-from test_smoke import Tree
+from test_smoke import Tree, environment
 
 pytestmark = [
     pytest.mark.slow,
@@ -47,10 +47,9 @@ def small(folder: Path, base: Path, rates: list[str]) -> Tree:
 
 def command(tree: Tree, *arguments: str, during: Callable[[], None] = lambda: None) -> tuple[int, str]:
     """Runs Snakemake in the tree, and meanwhile something else; returns its exit status and output."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     snakemake = [sys.executable, "-m", "snakemake", "--configfile", "smoke.yaml", *arguments]
     with (tree.folder / "told.txt").open("w+") as told:
-        running = subprocess.Popen(snakemake, cwd=tree.folder, env=environment, stdout=told, stderr=subprocess.STDOUT)
+        running = subprocess.Popen(snakemake, cwd=tree.folder, env=environment(), stdout=told, stderr=subprocess.STDOUT)
         try:
             during()
             running.wait(PATIENCE)

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -36,6 +38,11 @@ evaluation: {{items: 3}}
 """
 
 
+def environment() -> dict[str, str]:
+    """In which Snakemake runs: this Python comes first, and no hub is asked."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+
+
 class Tree:
     """A copy of the project in which a study runs."""
 
@@ -51,16 +58,19 @@ class Tree:
         self.study.write_text(STUDY.format(model=model))
         self.results = folder / "results" / "smoke"
 
+    def copied(self, folder: Path, copy: Callable[[str, str], object] = shutil.copy2) -> Self:
+        """A copy of the tree, with all that is in it."""
+        made = type(self).__new__(type(self))
+        made.folder = folder
+        shutil.copytree(self.folder, folder, copy_function=copy)
+        made.study, made.results = (folder / path.relative_to(self.folder) for path in (self.study, self.results))
+        return made
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs Snakemake in the tree."""
-        environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HF_HUB_OFFLINE": "1",
-        }
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "smoke.yaml", *arguments]
         options = {"capture_output": True, "text": True, "timeout": self.patience}
-        return subprocess.run(command, cwd=self.folder, env=environment, **options)
+        return subprocess.run(command, cwd=self.folder, env=environment(), **options)
 
     def snakemake(self, *arguments: str) -> str:
         """Runs Snakemake in the tree and returns what it printed."""

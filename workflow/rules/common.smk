@@ -154,6 +154,16 @@ def benchmarks():
     return canonical_json([[name, STUDY.benchmark_spec(name)["benchmark"]] for name in STUDY.benchmarks()])
 
 
+def scored():
+    """For each domain the benchmarks of its general score, as JSON."""
+    return canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains})
+
+
+def method_specs():
+    """All methods of the study by name, as JSON."""
+    return canonical_json({name: method_spec(method) for name, method in STUDY.methods.items()})
+
+
 def general_items():
     """How many items each general benchmark has, in words."""
     items = {name: STUDY.benchmark_spec(name)["items"] or "all" for name in STUDY.general}

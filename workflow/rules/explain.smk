@@ -34,8 +34,8 @@ rule explain:
     params:
         entries=entries(),
         benchmarks=benchmarks(),
-        scored=canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains}),
-        methods=canonical_json({name: method_spec(method) for name, method in STUDY.methods.items()}),
+        scored=scored(),
+        methods=method_specs(),
         code=code_digest(["tradeoff.tables.collect", *(f"tradeoff.theory.{module}" for module in EXPLANATION_MODULES)]),
     script:
         "../scripts/explain.py"

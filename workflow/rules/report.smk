@@ -23,7 +23,7 @@ rule plot:
         tables=TABLES,
         explanations=EXPLANATIONS,
         benchmarks=benchmarks(),
-        scored=canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains}),
+        scored=scored(),
         templates=templates(),
         code=code_digest(["tradeoff.report.sections", "tradeoff.theory.figures"]),
     script:

@@ -15,10 +15,10 @@ rule tabulate:
     params:
         entries=entries(),
         benchmarks=benchmarks(),
-        scored=canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains}),
+        scored=scored(),
         sources=canonical_json({name: model.source for name, model in STUDY.models.items()}),
         kinds=canonical_json({name: domain.kind for name, domain in STUDY.domains.items()}),
-        methods=canonical_json({name: method_spec(method) for name, method in STUDY.methods.items()}),
+        methods=method_specs(),
         allow_mixed=" ".join(STUDY.allow_mixed),
         code=code_digest(f"tradeoff.tables.{module}" for module in TABLE_MODULES),
     script:

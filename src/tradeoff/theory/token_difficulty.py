@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,13 @@ def kind(before: str, token: str) -> str:
 
 def kinds(strings: Strings, state: Mapping[str, Any], item: str) -> Any:
     """The kind of each token of an item, [T]."""
-    tokens, before, found = _of_item(strings, state, item), "", []
+    return _kinds(tuple(_of_item(strings, state, item)))
+
+
+@cache
+def _kinds(tokens: tuple[str, ...]) -> Any:
+    """Looked at once, since all states and both tables have the same texts."""
+    before, found = "", []
     for token in tokens:
         found.append(kind(before, token))
         before += token
