@@ -1,6 +1,7 @@
 """The store of evaluations: what was measured is not measured again, and nothing answers for another model."""
 
 import copy
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -59,11 +60,8 @@ def test_an_evaluation_is_done_once_and_read_again(tiny_base, root, loads):
     kept = evaluator(tiny_base, root).evaluate()
     assert len(loads) == 1
     assert kept.equals(first)
-    assert first.group_by("benchmark").aggregate([("item", "count")]).to_pylist() == [
-        {"benchmark": "shop_mini", "item_count": 3},
-        {"benchmark": "arithmetic_mini", "item_count": 3},
-        {"benchmark": "ifeval_mini", "item_count": 2},
-    ]
+    # Counted here and not with `group_by`, whose threads decide the order of its rows.
+    assert Counter(first["benchmark"].to_pylist()) == {"shop_mini": 3, "arithmetic_mini": 3, "ifeval_mini": 2}
 
 
 def test_one_more_benchmark_costs_that_benchmark_alone(tiny_base, root, loads, monkeypatch):
