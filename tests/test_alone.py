@@ -118,7 +118,10 @@ def with_a_job(folder):
     """A run with a job: its command, and the process group of Snakemake's stand-in and the job."""
     (folder / "with_a_job.py").write_text(WITH_A_JOB)
     command = [sys.executable, "-m", "tradeoff.alone", sys.executable, "with_a_job.py"]
+    # As a terminal starts it: a shell lets what it runs in the background ignore the interrupt, these tests too.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     first = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, heard)
     while not (folder / "job.txt").exists():
         time.sleep(0.05)
     group = child_of(first)
