@@ -1,29 +1,33 @@
 # make study    run a study (STUDY=config/quickstart.yaml CORES=all; DATA=folder in place of its data_root;
-#               PROFILE=slurm for a cluster); after a kill, the same command goes on
+#               JOBS_PER_GPU=4 for a small model; PROFILE=slurm for a cluster); after a kill, the same command goes on
 # make show     print a finished study's table and recommendation
 # make preview  look at a study's training examples as tokens
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100 UTILISATION=0.4), and what would run
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
 # make audit    compare the environment with the lock, file by file, and ask PyPI for known vulnerabilities
-# make kills, matrix, fuzz, bad-days, slurm   the long tests; slurm needs root, slurm-wlm and munge
+# make kills, matrix, fuzz, bad-days, slurm, gpu   the long tests; slurm needs root, slurm-wlm and munge, gpu a GPU
 # They build .venv from envs/lock.txt when it is missing or older.
 
 STUDY ?= config/quickstart.yaml
 CORES ?= all
 PYTHON ?= python3
 GPU ?= H100
+# Jobs that need a GPU take one each; of a small model several may share one.
+JOBS_PER_GPU ?= 1
+export JOBS_PER_GPU
+PLACES ?= $(shell expr $(JOBS_PER_GPU) \* $$(nvidia-smi --list-gpus 2>/dev/null | wc -l))
 # Nine tenths of the machine's memory, for all jobs together, MiB.
 MEMORY ?= $(shell awk '/MemTotal/ {print int($$2 * 0.9 / 1024)}' /proc/meminfo 2>/dev/null || echo 8000)
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-WHERE := $(if $(PROFILE),--workflow-profile profiles/$(PROFILE),--cores $(CORES) --resources mem_mb=$(MEMORY))
+WHERE := $(if $(PROFILE),--workflow-profile profiles/$(PROFILE),--cores $(CORES) --resources mem_mb=$(MEMORY) $(if $(filter-out 0,$(PLACES)),gpu=$(PLACES)))
 SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench test check kills matrix fuzz bad-days slurm audit unlock clean
+.PHONY: study show preview plan bench test check kills matrix fuzz bad-days gpu slurm audit unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -58,6 +62,9 @@ kills: .venv/done
 
 bad-days: .venv/done
 	$(BIN)/python -m pytest -m slow tests/test_bad_days.py
+
+gpu: .venv/done
+	ON_GPU=1 $(BIN)/python -m pytest -m "slow or not slow" tests/test_gpu.py
 
 slurm: .venv/done
 	tests/slurm/run.sh $(BIN)/python

@@ -6,7 +6,6 @@ import nltk
 import pytest
 import tiny
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 
 
 @pytest.fixture(autouse=True)
@@ -14,9 +13,7 @@ def _alone():
     """Sums in one order, and no settings of an earlier Accelerator."""
     torch.set_num_threads(1)
     yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    PartialState._reset_state()
+    tiny.forget()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import torch
@@ -10,69 +11,74 @@ import torch
 from tradeoff import machine
 
 CHILD = """
-import os, sys, time
+import os, sys
 from pathlib import Path
 from tradeoff import machine
-machine.GPUS, machine.LOCKS = Path(sys.argv[1]), Path(sys.argv[2])
+machine.LOCKS = Path(sys.argv[1])
 machine.take()
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """
 
 
-@pytest.fixture
-def folders(tmp_path):
-    for name in ("gpus/0000:01:00.0", "gpus/0000:02:00.0", "locks"):
-        (tmp_path / name).mkdir(parents=True)
-    return tmp_path / "gpus", tmp_path / "locks"
-
-
-def job(folders, **environment):
+@contextmanager
+def job(locks, **environment):
     """A process that takes what it gets and holds it until its input ends."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK")}
-    command = [sys.executable, "-c", CHILD, *map(str, folders)]
-    return subprocess.Popen(
-        command, env={**kept, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    kept = {k: v for k, v in os.environ.items() if k not in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SLURM_JOB_ID")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(locks)],
+        env={**kept, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-
-
-def test_each_job_has_a_gpu_of_its_own_and_gives_it_back(folders):
-    one, two = job(folders), job(folders)
-    assert sorted(child.stdout.readline().strip() for child in (one, two)) == ["0", "1"]
-    one.kill()
-    one.wait()
-    three = job(folders)
-    assert three.stdout.readline().strip() in ("0", "1")
-    for child in (two, three):
+    try:
+        yield child
+    finally:
         child.communicate()
 
 
-def test_gpus_that_a_scheduler_gave_are_the_ones_to_choose_from(folders, monkeypatch):
-    monkeypatch.setattr(machine, "GPUS", folders[0])
-    monkeypatch.setattr(machine, "LOCKS", folders[1])
-    monkeypatch.setattr(machine, "_held", [])
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    machine.take()
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    machine.take()
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+def given(child):
+    return child.stdout.readline().strip()
 
 
-def test_without_a_gpu_nothing_is_hidden_and_threads_are_the_rules(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "GPUS", tmp_path / "none")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_each_job_has_a_gpu_of_its_own_and_the_next_one_waits(tmp_path):
+    visible = {"CUDA_VISIBLE_DEVICES": "3,5"}
+    with job(tmp_path, **visible) as one, job(tmp_path, **visible) as two:
+        found = {given(one): one, given(two): two}
+        assert set(found) == {"3", "5"}
+        with job(tmp_path, **visible) as three:
+            assert given(three) == "waits for a GPU that other jobs hold"
+            found["5"].kill()
+            found["5"].wait()
+            assert given(three) == "5"
+
+
+def test_a_gpu_may_be_shared_by_as_many_jobs_as_a_user_says(tmp_path):
+    shared = {"CUDA_VISIBLE_DEVICES": "0,1", "JOBS_PER_GPU": "2"}
+    with ExitStack() as jobs:
+        children = [jobs.enter_context(job(tmp_path, **shared)) for _ in range(4)]
+        assert sorted(given(child) for child in children) == ["0", "0", "1", "1"]
+
+
+@pytest.mark.parametrize("told", [{"LOCAL_RANK": "0"}, {"SLURM_JOB_ID": "7"}])
+def test_what_a_launcher_or_a_cluster_gave_is_left_alone(tmp_path, told):
+    with (
+        job(tmp_path, CUDA_VISIBLE_DEVICES="0,1", **told) as one,
+        job(tmp_path, CUDA_VISIBLE_DEVICES="0,1", **told) as two,
+    ):
+        assert given(one) == given(two) == "0,1"
+
+
+@pytest.mark.parametrize("environment", [{}, {"CUDA_VISIBLE_DEVICES": ""}])
+def test_gpus_that_are_hidden_stay_so(tmp_path, environment):
+    with job(tmp_path, **environment) as child:
+        gpus = torch.cuda.device_count() and not environment
+        assert given(child) == ("0" if gpus else environment.get("CUDA_VISIBLE_DEVICES", "None"))
+
+
+def test_threads_are_the_rule_s(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     machine.take()
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ
     assert torch.get_num_threads() == 1
-
-
-def test_a_process_of_several_keeps_what_it_was_given(folders, monkeypatch):
-    monkeypatch.setattr(machine, "GPUS", folders[0])
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    machine.take()
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"

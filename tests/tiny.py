@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -15,7 +16,8 @@ from tradeoff.training.loop import Result, train
 from tradeoff.training.settings import Training
 from tradeoff.training.tokens import Sequence
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # sums in the same order on every machine
+if "ON_GPU" not in os.environ:  # make gpu
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # sums in the same order on every machine
 
 BEGIN, START, END, PAD, TEXT_END = "<s>", "<|im_start|>", "<|im_end|>", "<pad>", "<|endoftext|>"
 SPECIAL = (BEGIN, START, END, PAD, TEXT_END)
@@ -102,6 +104,13 @@ def sequences(count: int = 9, longest: int = 24, seed: int = 0) -> list[Sequence
         ids = tuple(draw.randrange(256) for _ in range(draw.randint(4, longest)))
         found.append(Sequence(f"train-{number:05}", ids, draw.randint(0, len(ids) - 2)))
     return found
+
+
+def forget() -> None:
+    """No settings of an earlier Accelerator, such as its precision."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    PartialState._reset_state()
 
 
 def parameters(of: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import torch
 
 from tradeoff.provenance import write_json
 
-GPUS = Path("/proc/driver/nvidia/gpus")
 PROVENANCE = "provenance.json"
 LOCKS = Path(tempfile.gettempdir())
 _held: list[object] = []  # open files, whose locks last as long as the process
@@ -26,12 +26,18 @@ def take() -> None:
     """Called once, before anything is computed.
 
     Sums differ in their last bits with the number of threads, so the rule decides it. Snakemake counts GPUs and gives
-    none: the first that no other job has locked becomes the only one that this job sees. A job of several processes is
-    given its GPUs by whoever started it.
+    none: on a workstation, the first on which there is room becomes the only one that this job sees, and where there is
+    none the job waits. A job of several processes, and one of a cluster, is given its GPUs by whoever started it.
     """
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    if "LOCAL_RANK" not in os.environ and (gpu := _free_gpu()) is not None:
+    if "LOCAL_RANK" not in os.environ and "SLURM_JOB_ID" not in os.environ and (gpus := _gpus()):
+        told = False
+        while (gpu := _free(gpus)) is None:
+            if not told:
+                print("waits for a GPU that other jobs hold", flush=True)
+            told = True
+            time.sleep(1)
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
 
 
@@ -95,17 +101,26 @@ def processor() -> str:
     return told[1] if told else platform.processor() or platform.machine()
 
 
-def _free_gpu() -> str | None:
-    """A visible GPU that is not locked, and now is; None where there is none, or all are."""
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
-    for gpu in visible.split(",") if visible else map(str, range(count)):
-        file = (LOCKS / f"tradeoff-{os.getuid()}-gpu-{gpu}.lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            continue
-        _held.append(file)
-        return gpu
+    return (
+        [str(n) for n in range(torch.cuda.device_count())]
+        if visible is None
+        else list(filter(None, visible.split(",")))
+    )
+
+
+def _free(gpus: list[str]) -> str | None:
+    """One of the GPUs that fewer than JOBS_PER_GPU jobs hold, this job from now on; None where there is none."""
+    for place in range(int(os.environ.get("JOBS_PER_GPU", "1"))):  # each GPU's first place before any's second
+        for gpu in gpus:
+            file = (LOCKS / f"tradeoff-{os.getuid()}-gpu-{gpu}-{place}.lock").open("w")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.close()
+                continue
+            _held.append(file)
+            return gpu
     return None

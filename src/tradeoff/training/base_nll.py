@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
 )
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference mode would leave a model that was moved to a GPU unfit for training
 def token_losses(
     model: nn.Module,
     sequences: list[tokens.Sequence],

@@ -29,6 +29,8 @@ class Batch:
         supervised_BL: True at the tokens that are targets.
         sequence_T: For each target, the number of its sequence in the training set.
         position_BL: Of a packed row, where each sequence begins at 0; None for padded rows.
+        boundary_N: Of a packed row, where its sequences begin, and its end; int32.
+        longest: Of a packed row, the length of its longest sequence.
         filler: Counts for nothing: a process goes through it for the others', with which it adds up gradients.
     """
 
@@ -36,6 +38,8 @@ class Batch:
     supervised_BL: Tensor
     sequence_T: Tensor
     position_BL: Tensor | None = None
+    boundary_N: Tensor | None = None
+    longest: int | None = None
     filler: bool = False
 
     def to(self, device: torch.device) -> Batch:
@@ -51,14 +55,20 @@ def collate(numbers: list[int], sequences: list[Sequence], pad_id: int, packed: 
 
 def _packed(numbers: list[int], sequences: list[Sequence]) -> Batch:
     chosen = [sequences[n] for n in numbers]
+    lengths = torch.tensor([len(s.ids) for s in chosen])
     ids_L = torch.tensor([token for s in chosen for token in s.ids])
     position_L = torch.cat([torch.arange(len(s.ids)) for s in chosen])
     # The first token of a sequence is no target: what is before it is another sequence.
-    begin_L = torch.tensor([max(s.prompt_length, 1) for s in chosen]).repeat_interleave(
-        torch.tensor([len(s.ids) for s in chosen])
-    )
+    begin_L = torch.tensor([max(s.prompt_length, 1) for s in chosen]).repeat_interleave(lengths)
     supervised_L = position_L >= begin_L
-    return Batch(ids_L[None], supervised_L[None], _sequence_of_targets(numbers, sequences), position_L[None])
+    return Batch(
+        ids_L[None],
+        supervised_L[None],
+        _sequence_of_targets(numbers, sequences),
+        position_L[None],
+        boundary_N=torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int(),
+        longest=int(lengths.max()),
+    )
 
 
 def _sequence_of_targets(numbers: list[int], sequences: list[Sequence]) -> Tensor:

@@ -106,14 +106,16 @@ def train(
         cpu=device().type == "cpu",  # without it, processes on a machine without GPU train the same run side by side
     )
     work = Work.of(model)
+    if settings.packing:
+        packing.attend_within(_of_transformers(model), accelerator.device, settings.precision)
     model = method.prepare(model)
     if settings.gradient_checkpointing:
         _of_transformers(model).gradient_checkpointing_enable({"use_reentrant": False})
     if settings.compile:
         for layer in sharding.layers(model):
             layer.compile(dynamic=True)
-    losses: nn.Module = TokenLosses(model).train()
     split = settings.shard and accelerator.num_processes > 1
+    losses: nn.Module = TokenLosses(model, compiled=settings.compile and not split).train()
     if split:
         sharding.shard(losses.to(accelerator.device))
     losses = accelerator.prepare_model(losses, evaluation_mode=split)  # parts of one model are not copies of it as well

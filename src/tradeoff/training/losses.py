@@ -7,6 +7,7 @@ losses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tradeoff.training.batches import Batch
 
-CHUNK = 512
+CHUNK = {"cpu": 512, "cuda": 2048}  # tokens whose logits exist at once; a GPU is faster with more
 
 
 class TokenLosses(nn.Module):
@@ -24,9 +25,10 @@ class TokenLosses(nn.Module):
     The model and its losses are one module, so that whatever wraps the root (DDP, FSDP, autocast) sees every call.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
+        self._chunk_nll = torch.compile(_chunk_nll, dynamic=True) if compiled else _chunk_nll
 
     def forward(self, batch: Batch) -> Tensor:
         """Nats, float32, [supervised tokens], in the order of `Batch.sequence_T`."""
@@ -38,14 +40,40 @@ class TokenLosses(nn.Module):
             input_ids=batch.ids_BL,
             position_ids=batch.position_BL,
             use_cache=False,
+            **_boundaries(batch),
         ).last_hidden_state
         # Position l predicts token l + 1: the states one to the left of each target.
         hidden_TD = hidden_BLD[:, :-1][batch.supervised_BL[:, 1:]]
         targets_T = batch.ids_BL[batch.supervised_BL]
-        return token_nll(hidden_TD, targets_T, model.get_output_embeddings())
+        chunk = CHUNK[hidden_TD.device.type]
+        return token_nll(hidden_TD, targets_T, model.get_output_embeddings(), chunk, self._chunk_nll)
 
 
-def token_nll(hidden_TD: Tensor, targets_T: Tensor, head: nn.Module, chunk: int = CHUNK) -> Tensor:
+def _boundaries(batch: Batch) -> dict[str, Any]:
+    """A packed row's, under transformers' names, for an attention that takes them."""
+    if batch.boundary_N is None:
+        return {}
+    boundary_N, longest = batch.boundary_N, batch.longest
+    return {
+        "cu_seq_lens_q": boundary_N,
+        "cu_seq_lens_k": boundary_N,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+
+
+def _chunk_nll(hidden_CD: Tensor, targets_C: Tensor, head: nn.Module) -> Tensor:
+    logits_CV = head(hidden_CD).float()
+    return torch.nn.functional.cross_entropy(logits_CV, targets_C, reduction="none")
+
+
+def token_nll(
+    hidden_TD: Tensor,
+    targets_T: Tensor,
+    head: nn.Module,
+    chunk: int,
+    chunk_nll: Callable[[Tensor, Tensor, nn.Module], Tensor] = _chunk_nll,
+) -> Tensor:
     """-log softmax(head(hidden))[target] for each token, nats, float32, [T]; exact gradients into `hidden` and `head`.
 
     Args:
@@ -53,19 +81,15 @@ def token_nll(hidden_TD: Tensor, targets_T: Tensor, head: nn.Module, chunk: int 
         targets_T: Target ids.
         head: Maps [*, D] to logits [*, V]; its weight may be tied or frozen.
         chunk: Tokens whose logits exist at once.
+        chunk_nll: The same of a chunk, compiled or as it is.
     """
     parts = []
     for hidden_CD, targets_C in zip(hidden_TD.split(chunk), targets_T.split(chunk), strict=True):
         if torch.is_grad_enabled():
-            parts.append(checkpoint(_chunk_nll, hidden_CD, targets_C, head, use_reentrant=False))
+            parts.append(checkpoint(chunk_nll, hidden_CD, targets_C, head, use_reentrant=False))
         else:
-            parts.append(_chunk_nll(hidden_CD, targets_C, head))
+            parts.append(chunk_nll(hidden_CD, targets_C, head))
     return torch.cat(parts)
-
-
-def _chunk_nll(hidden_CD: Tensor, targets_C: Tensor, head: nn.Module) -> Tensor:
-    logits_CV = head(hidden_CD).float()
-    return torch.nn.functional.cross_entropy(logits_CV, targets_C, reduction="none")
 
 
 def normalised(nll_T: Tensor, weights_T: Tensor | None, targets_in_step: int) -> Tensor:
