@@ -92,18 +92,25 @@ def examples(kind: str, count: int) -> Path:
 
 def isolated(script: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
     """Runs a script of this folder in a process of its own; its last line of output is JSON."""
+    _, done = timed([python, str(ROOT / "benchmarks" / script), *arguments])
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def timed(command: list[str], folder: Path | None = None) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Wall-clock seconds of a command, its start included, and what it printed."""
     environment = {
         **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'benchmarks'}",
         "OMP_NUM_THREADS": str(THREADS),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
-    command = [python, str(ROOT / "benchmarks" / script), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+    return time.perf_counter() - started, done
 
 
 def medians(runs: list[dict[str, Any]]) -> dict[str, float]:

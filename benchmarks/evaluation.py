@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-import time
 
 import common
 
@@ -22,8 +19,8 @@ def main() -> None:
     common.model()
     runs: dict[str, list[float]] = {"ours": [], "lm_eval": []}
     for _ in range(ROUNDS):
-        runs["ours"].append(timed(ours()))
-        runs["lm_eval"].append(timed(theirs()))
+        runs["ours"].append(common.timed(ours())[0])
+        runs["lm_eval"].append(common.timed(theirs())[0])
     rates = {name: 2 * ITEMS / common.median(seconds) for name, seconds in runs.items()}
     ratio = common.median(b / a for a, b in zip(runs["ours"], runs["lm_eval"], strict=True))
     common.write("evaluation", {"items_per_s": rates, "ratio_items_per_s": ratio})
@@ -61,22 +58,6 @@ def theirs() -> list[str]:
     command += ["--model_args", f"pretrained={common.MODEL},dtype=float32", "--batch_size", str(BATCH)]
     command += ["--include_path", str(TASKS), "--metadata", drawn, "--device", "cpu", "--apply_chat_template"]
     return [*command, "--log_samples", "--output_path", str(common.OUTPUT / "lm_eval")]
-
-
-def timed(command: list[str]) -> float:
-    """Wall-clock seconds of a command, start included."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(common.ROOT / "src"),
-        "OMP_NUM_THREADS": str(common.THREADS),
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    started = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

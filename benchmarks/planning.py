@@ -5,12 +5,9 @@ The grid is never trained: its files are empty and Snakemake is told (`--touch`)
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import common
@@ -45,34 +42,24 @@ def main() -> None:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     (folder / "grid.yaml").write_text(yaml.safe_dump(STUDY))
-    plan, told = timed(folder, ["make", "plan", "STUDY=grid.yaml"])
-    assert re.search(r"^train +800$", told, re.M), told
+    plan, told = common.timed(["make", "plan", "STUDY=grid.yaml"], folder)
+    assert re.search(r"^train +800$", told.stdout, re.M), told.stdout
     _finish(folder)
-    rerun, told = timed(folder, ["make", "study", "STUDY=grid.yaml"])
-    assert "Nothing to be done" in told, told
+    rerun, told = common.timed(["make", "study", "STUDY=grid.yaml"], folder)
+    assert "Nothing to be done" in told.stderr, told.stderr
     common.write("planning", {"runs": 1000, "plan_seconds": plan, "nothing_to_do_seconds": rerun})
 
 
 def _finish(folder: Path) -> None:
     """Writes every file that Snakemake would make, empty, and has it taken for finished."""
     snakemake = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "grid.yaml", "--quiet"]
-    _, told = timed(folder, [*snakemake, "host", "--dry-run"])
-    for line in re.findall(r"^ +output: (.*)$", told, re.M):
+    _, told = common.timed([*snakemake, "host", "--dry-run"], folder)
+    for line in re.findall(r"^ +output: (.*)$", told.stdout + told.stderr, re.M):
         for file in line.split(", "):
             path = folder / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("")
-    timed(folder, [*snakemake, "all", "--touch", "--forceall"])
-
-
-def timed(folder: Path, command: list[str]) -> tuple[float, str]:
-    """Wall-clock seconds of a command, and what it printed."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    started = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
-    return time.perf_counter() - started, done.stdout + done.stderr
+    common.timed([*snakemake, "all", "--touch", "--forceall"], folder)
 
 
 if __name__ == "__main__":
