@@ -6,7 +6,8 @@
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
 # make audit    compare the environment with the lock, file by file, and ask PyPI for known vulnerabilities
-# make kills, matrix, fuzz, bad-days, slurm, gpu   the long tests; slurm needs root, slurm-wlm and munge, gpu a GPU
+# make kills, matrix, fuzz, bad-days, storage, slurm, gpu   the long tests; storage needs rsync, slurm root, slurm-wlm
+#               and munge, gpu a GPU
 # They build .venv from envs/lock.txt when it is missing or older.
 
 STUDY ?= config/quickstart.yaml
@@ -27,7 +28,7 @@ SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench test check kills matrix fuzz bad-days gpu slurm audit unlock clean
+.PHONY: study show preview plan bench test check kills matrix fuzz bad-days gpu storage slurm audit unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -65,6 +66,9 @@ bad-days: .venv/done
 
 gpu: .venv/done
 	ON_GPU=1 $(BIN)/python -m pytest -m "slow or not slow" tests/test_gpu.py
+
+storage: .venv/done
+	$(BIN)/python -m pytest -m slow tests/test_storage.py
 
 slurm: .venv/done
 	tests/slurm/run.sh $(BIN)/python

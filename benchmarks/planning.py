@@ -58,7 +58,7 @@ def _finish(folder: Path) -> None:
         for file in line.split(", "):
             path = folder / file
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("")
+            path.write_text("") if path.suffix else path.mkdir()
     common.timed([*snakemake, "all", "--touch", "--forceall"], folder)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from test_smoke import ROOT, Tree
 
+from tradeoff.models import MODEL
 from tradeoff.tables import schemas
 
 STUDY = """
@@ -84,7 +85,7 @@ def tree(tmp_path, tiny_base, files):
     folder = tmp_path / "tree"
     folder.mkdir()
     made = Tree(folder, tiny_base)
-    made.study.write_text(STUDY.format(model=tiny_base))
+    made.study.write_text(STUDY.format(model=tiny_base / MODEL))
     table = folder / "config/datasets.tsv"
     lines = [line.split("\t") for line in table.read_text().splitlines() if not line.startswith("#")]
     hashed = lines[0].index("sha256")

@@ -185,8 +185,8 @@ TRAINED = [f"{RUN}/card.json", f"{RUN}/samples.parquet"]
 DAMAGED = {
     "a delta": (damage, f"{RUN}/delta.safetensors", OUTCOMES),
     "half a delta": (truncate, f"{RUN}/delta.safetensors", OUTCOMES),
-    "a base": (damage, "models/tiny/model.safetensors", TRAINED),
-    "a tokenizer": (truncate, "models/tiny/tokenizer.json", TRAINED),
+    "a base": (damage, "models/tiny/model/model.safetensors", TRAINED),
+    "a tokenizer": (truncate, "models/tiny/model/tokenizer.json", TRAINED),
     "training examples": (damage, "data/shop_mini/train.jsonl", [*TRAINED, "data/shop_mini/tiny/tokens.json"]),
     "test items": (truncate, "data/shop_mini/test.jsonl", OUTCOMES),
     "tokens": (truncate, "data/shop_mini/tiny/tokens.parquet", TRAINED),

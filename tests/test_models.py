@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from tradeoff.errors import UserError
-from tradeoff.models import import_base, load_base, load_tokenizer
+from tradeoff.models import MODEL, import_base, load_base, load_tokenizer
 from tradeoff.provenance import CARD, read_json, sha256_file, write_json
 
 CODE = """
@@ -35,9 +35,9 @@ def refused(source, folder):
 
 def test_the_card_has_the_hash_of_every_file(tiny_base):
     card = read_json(tiny_base / CARD)
-    names = {path.name for path in tiny_base.iterdir()} - {CARD}
+    names = {path.name for path in (tiny_base / MODEL).iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"} <= names
-    assert card["files"] == {name: sha256_file(tiny_base / name) for name in names}
+    assert card["files"] == {name: sha256_file(tiny_base / MODEL / name) for name in names}
     assert card["sha256"] == card["files"]["model.safetensors"]
 
 
@@ -77,8 +77,8 @@ def test_code_that_comes_with_a_model_is_not_run(source, tmp_path, file):
 def test_a_base_that_was_changed_since_is_not_loaded(source, tmp_path, name):
     base = tmp_path / "base"
     write_json(base / CARD, import_base(f"folder:{source}", None, base))
-    content = (base / name).read_bytes()
-    (base / name).write_bytes(content.replace(b"a", b"b", 1) + b" ")
+    content = (base / MODEL / name).read_bytes()
+    (base / MODEL / name).write_bytes(content.replace(b"a", b"b", 1) + b" ")
     for load in (load_base, load_tokenizer):
         with pytest.raises((UserError, FileNotFoundError)):
             load(base)

@@ -14,6 +14,8 @@ import pytest
 import tiny
 from test_smoke import STUDY, Tree, _edited
 
+from tradeoff.models import MODEL
+
 pytestmark = pytest.mark.slow
 
 TRAINED = ["sft", "l2", "lora", "flow", "talr"]
@@ -196,7 +198,7 @@ def test_a_plot_s_edit_draws_alone(tree: Finished) -> None:
 def test_another_base_runs_everything_that_hangs_on_the_base(tree: Finished, tmp_path: Path) -> None:
     other = tiny.base_folder(tmp_path / "other", std=0.3)
     first = str(tree.study.read_text().split("folder:")[1].split('"')[0])
-    with _edited(tree.study, lambda text: text.replace(first, str(other))):
+    with _edited(tree.study, lambda text: text.replace(first, str(other / MODEL))):
         assert tree.jobs() == EVERYTHING - {"draw shop_mini/train", "draw shop_mini/test"}
 
 

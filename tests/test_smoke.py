@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from tradeoff.models import MODEL
 from tradeoff.tables import schemas
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +56,7 @@ class Tree:
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, folder / name)
         self.study = folder / "smoke.yaml"
-        self.study.write_text(STUDY.format(model=model))
+        self.study.write_text(STUDY.format(model=model / MODEL))
         self.results = folder / "results" / "smoke"
 
     def copied(self, folder: Path, copy: Callable[[str, str], object] = shutil.copy2) -> Self:

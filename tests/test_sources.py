@@ -35,7 +35,7 @@ def test_every_datum_of_the_project_is_pinned():
         assert datum.hub or not datum.revision
 
 
-def test_a_local_datum_has_a_card_with_its_hash_and_is_read_where_it_lies(root, tmp_path):
+def test_a_local_datum_has_a_card_with_its_hash_and_is_kept_as_it_was(root, tmp_path):
     card = tmp_path / "out" / "words.json"
     fetch(DATUM, str(root), card)
     content = read_json(card)
@@ -43,12 +43,14 @@ def test_a_local_datum_has_a_card_with_its_hash_and_is_read_where_it_lies(root, 
     assert str(tmp_path) not in card.read_text()
     assert read_rows(fetched(card)) == ROWS
     fetch(DATUM, str(root), card)
+    (root / DATUM.local).write_text("{}")
+    assert read_rows(fetched(card)) == ROWS
 
 
 def test_a_changed_file_is_not_read_under_its_old_card(root, tmp_path):
     card = tmp_path / "words.json"
     fetch(DATUM, str(root), card)
-    (root / DATUM.local).write_text("{}")
+    (tmp_path / "words" / "words.jsonl").write_text("{}")
     with pytest.raises(UserError, match=r"changed since words\.json was written, which is removed; run again"):
         fetched(card)
     assert not card.exists()

@@ -28,6 +28,7 @@ from tradeoff.sources import package_file
 from tradeoff.training.sharding import whole
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MODEL = "model"  # in a base's folder, beside its card: the model as an ordinary folder
 WEIGHTS = "model.safetensors"
 DELTA = "delta.safetensors"
 
@@ -46,7 +47,7 @@ def autocast(precision: str, device_type: str) -> torch.autocast:
 
 
 def import_base(source: str, revision: str | None, folder: Path) -> dict[str, Any]:
-    """Writes a base model as an ordinary folder (safetensors, tokenizer) and returns its card.
+    """Writes a base model as an ordinary folder (safetensors, tokenizer), `model` in a base's, and returns its card.
 
     Weights that come quantised in a GGUF file are written in float32; others keep their stored dtype, which float32
     represents exactly when the model is loaded.
@@ -54,7 +55,7 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
     Args:
         source: `package:<python package>/<file>.gguf`, `hub:<owner>/<name>` or `folder:<path>`.
         revision: Commit of a hub model.
-        folder: Where it goes.
+        folder: The base's.
 
     Raises:
         UserError: the source cannot be had.
@@ -73,10 +74,8 @@ def import_base(source: str, revision: str | None, folder: Path) -> dict[str, An
     model.save_pretrained(aside, max_shard_size="1TB")
     tokenizer.save_pretrained(aside)
     files = {str(f.relative_to(aside)): sha256_file(f) for f in sorted(aside.rglob("*")) if f.is_file()}
-    for name in files:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (aside / name).replace(folder / name)
-    shutil.rmtree(aside)
+    shutil.rmtree(folder / MODEL, ignore_errors=True)
+    aside.replace(folder / MODEL)
     return {
         "source": source,
         "revision": revision,
@@ -131,11 +130,11 @@ def _from_folder(cls: Any, folder: Path, **options: Any) -> Any:
 
 @cache
 def _imported(folder: Path) -> Path:
-    """A base's folder, once every file in it was seen to be as it was imported."""
+    """The model in a base's folder, once every file of it was seen to be as it was imported."""
     card = folder / CARD
     for name, sha256 in read_json(card)["files"].items():
-        checked(folder / name, card, sha256)
-    return folder
+        checked(folder / MODEL / name, card, sha256)
+    return folder / MODEL
 
 
 def _from_source(cls: Any, source: str, revision: str | None, **options: Any) -> Any:

@@ -14,15 +14,16 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from tradeoff.errors import UserError, command, one_line
-from tradeoff.provenance import ROOT, checked, read_json, sha256_file, write_json
+from tradeoff.provenance import ROOT, checked, read_json, sha256_file, write_json, write_whole
 
 DATASETS = ROOT / "config" / "datasets.tsv"
 PACKAGE = "package:"
@@ -148,20 +149,19 @@ def identity(datum: Datum, data_root: str | None) -> str:
 
 
 def fetch(datum: Datum, data_root: str | None, card: Path) -> None:
-    """Writes the card of a datum, and a link to its file beside it.
+    """Writes the card of a datum, and a copy of its file into a folder of the card's name beside it.
 
     Raises:
         UserError: as `obtain`.
     """
     path = obtain(datum, data_root)
-    link = _link(card, path)
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(path.resolve())
+    folder = card.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / path.name, partial(shutil.copyfile, path))
     version = datum.version(data_root)
     origin = f"{datum.hub}@{datum.revision}" if local_path(datum, data_root) is None else "this machine"
     content = {"name": datum.name, "from": origin, "version": version, "licence": datum.licence}
-    write_json(card, {**content, "sha256": sha256(path), "file": link.name})
+    write_json(card, {**content, "sha256": sha256(path), "file": path.name})
 
 
 def fetched(card: Path) -> Path:
@@ -171,7 +171,7 @@ def fetched(card: Path) -> Path:
         UserError: as `checked`.
     """
     content = read_json(card)
-    return checked(card.with_name(content["file"]), card, content["sha256"])
+    return checked(card.with_suffix("") / content["file"], card, content["sha256"])
 
 
 @cache
@@ -220,11 +220,6 @@ def read_fields(path: Path, kinds: Mapping[str, type]) -> list[dict[str, Any]]:
 def _text(path: Path) -> str:
     data = path.read_bytes()
     return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-
-
-def _link(card: Path, path: Path) -> Path:
-    """Beside the card, with all of the file's endings, by which its kind is known."""
-    return card.with_name(card.stem + "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]))
 
 
 def _download(datum: Datum) -> Path:

@@ -88,19 +88,15 @@ def run_spec(wildcards):
     return canonical_json(STUDY.run_spec(run_of(wildcards)))
 
 
-def parquet(card):
-    """The large file that a card stands for."""
-    return str(Path(card).with_suffix(".parquet"))
-
-
 def recipe_module(method):
     return f"tradeoff.methods.{STUDY.methods[method].recipe}"
 
 
 def base_losses(wildcards):
-    """The base's losses on the training set, for a method that weighs by them."""
+    """The card and the file of the base's losses on the training set, for a method that weighs by them."""
+    losses = "<study>/data/{domain}/{model}/base_nll"
     needed = "base_nll" in STUDY.methods[wildcards.method].needs
-    return "<study>/data/{domain}/{model}/base_nll.json" if needed else []
+    return [f"{losses}.json", ancient(f"{losses}.parquet")] if needed else []
 
 
 def domain_module(domain):
@@ -114,7 +110,8 @@ def examples_code(domain):
 
 def local_file(wildcards):
     """Where a datum lies on this machine, if it does."""
-    return sources.local_path(DATA[wildcards.datum], STUDY.data_root) or []
+    path = sources.local_path(DATA[wildcards.datum], STUDY.data_root)
+    return local(str(path)) if path else []
 
 
 def split_of(wildcards):
@@ -126,6 +123,23 @@ def drawn_from(wildcards):
     """What a split is made of, by name: the card of a datum, or a person's own file."""
     files = STUDY.read_by(wildcards.domain, split_of(wildcards))
     return {name: str(path or f"{ROOT}/sources/{name}.json") for name, path in files.items()}
+
+
+def named(wildcards):
+    """The files of `drawn_from`; a person's own lie beside the study, whatever stores the results."""
+    return [ancient(file if name in DATA else local(file)) for name, file in drawn_from(wildcards).items()]
+
+
+def data_of(wildcards):
+    """What the cards of data in `drawn_from` stand for."""
+    return [ancient(f"{ROOT}/sources/{name}") for name in drawn_from(wildcards) if name in DATA]
+
+
+def deltas_of(wildcards, at=""):
+    """Card and file of the difference that a run is, or is formed from, at its end or on its way."""
+    run = run_of(wildcards)
+    trained = STUDY.source_of(run) if run.method in STUDY.derived_methods else run
+    return [f"{ROOT}/runs/{trained.path}{at}/{name}" for name in ("card.json", "delta.safetensors")]
 
 
 def base_texts(wildcards):
@@ -143,10 +157,11 @@ def evaluated(domain=None):
 
 
 def tested_on(domain=None):
-    """The cards of a model's test items, its domain's and the general benchmarks'."""
-    splits = [f"{ROOT}/data/{name}/test.json" for name in STUDY.domains if domain in (None, name)]
-    data = dict.fromkeys(datum for name in STUDY.general for datum in general(name).data)
-    return splits + [ancient(f"{ROOT}/sources/{datum}.json") for datum in data]
+    """The cards and files of a model's test items, its domain's and the general benchmarks'."""
+    splits = [f"{ROOT}/data/{name}/test" for name in STUDY.domains if domain in (None, name)]
+    data = dict.fromkeys(f"{ROOT}/sources/{datum}" for name in STUDY.general for datum in general(name).data)
+    cards = [f"{split}.json" for split in splits] + [ancient(f"{datum}.json") for datum in data]
+    return cards + [ancient(f"{split}.jsonl") for split in splits] + [ancient(datum) for datum in data]
 
 
 def benchmarks():
@@ -192,10 +207,10 @@ def counted(count, name):
 
 
 def entries():
-    """Every base and run of the study: where it is, what was asked for, what must be there."""
+    """Every base and run of the study: where it is in the study's folder, what was asked for, what must be there."""
     bases = [
         {
-            "folder": f"{ROOT}/runs/{model}/{BASE}",
+            "folder": f"runs/{model}/{BASE}",
             "model": model,
             "domain": None,
             "method": BASE,
@@ -203,13 +218,13 @@ def entries():
             "seed": None,
             "spec": None,
             "benchmarks": list(STUDY.benchmarks()),
-            "base_folder": f"{ROOT}/models/{model}",
+            "base_folder": f"models/{model}",
         }
         for model in STUDY.models
     ]
     runs = [
         {
-            "folder": f"{ROOT}/runs/{run.path}{at}",
+            "folder": f"runs/{run.path}{at}",
             "model": run.model,
             "domain": run.domain,
             "method": run.method,
@@ -217,7 +232,7 @@ def entries():
             "seed": run.seed,
             "spec": STUDY.run_spec(run),
             "benchmarks": list(STUDY.benchmarks(run.domain)),
-            "base_folder": f"{ROOT}/models/{run.model}",
+            "base_folder": f"models/{run.model}",
         }
         for at in ["", *SNAPSHOTS]
         for run in STUDY.runs()

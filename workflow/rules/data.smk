@@ -4,7 +4,7 @@
 rule import_base:
     output:
         card="<study>/models/{model}/card.json",
-        weights="<study>/models/{model}/model.safetensors",
+        model=directory("<study>/models/{model}/model"),
     log:
         "<study>/logs/import_base/{model}.log",
     conda:
@@ -19,26 +19,31 @@ rule import_base:
 
 
 # What bytes a datum has is in the specs of the jobs that read it, so that a touched or moved file runs none of them again.
+# It is fetched where Snakemake runs: there are the network and the files.
 rule fetch:
     input:
         local_file,
     output:
-        "<study>/sources/{datum}.json",
+        card="<study>/sources/{datum}.json",
+        data=directory("<study>/sources/{datum}"),
     log:
         "<study>/logs/fetch/{datum}.log",
+    localrule: True
     conda:
         "../../envs/tradeoff.yaml"
     params:
         datum=lambda wildcards: canonical_json(asdict(DATA[wildcards.datum])),
+        content=lambda wildcards: sources.identity(DATA[wildcards.datum], STUDY.data_root),
         data_root=STUDY.data_root or "",
         code=code_digest(["tradeoff.sources"]),
     shell:
-        "python -m tradeoff.sources {wildcards.datum} {output} --data-root={params.data_root:q} 2>&1 | tee {log}"
+        "python -m tradeoff.sources {wildcards.datum} {output.card} --data-root={params.data_root:q} 2>&1 | tee {log}"
 
 
 rule draw:
     input:
-        lambda wildcards: [ancient(file) for file in drawn_from(wildcards).values()],
+        named=named,
+        data=data_of,
     output:
         examples="<study>/data/{domain}/{part}.jsonl",
         card="<study>/data/{domain}/{part}.json",
@@ -50,7 +55,7 @@ rule draw:
         "../../envs/tradeoff.yaml"
     params:
         spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, split_of(wildcards))),
-        files=lambda wildcards: canonical_json(drawn_from(wildcards)),
+        files=lambda wildcards, input: canonical_json(dict(zip(drawn_from(wildcards), input.named))),
         code=lambda wildcards: examples_code(wildcards.domain),
     shell:
         "python -m tradeoff.data {params.spec:q} {output.examples} {params.files:q} 2>&1 | tee {log}"
@@ -62,6 +67,7 @@ ruleorder: distill > draw
 rule distill:
     input:
         teacher=lambda wildcards: f"<study>/models/{STUDY.domains[wildcards.domain].taught_by}/card.json",
+        model=lambda wildcards: ancient(f"<study>/models/{STUDY.domains[wildcards.domain].taught_by}/model"),
         card="<study>/data/{domain}/questions.json",
         questions=ancient("<study>/data/{domain}/questions.jsonl"),
     output:
@@ -85,6 +91,7 @@ rule distill:
 rule encode:
     input:
         base="<study>/models/{model}/card.json",
+        model=ancient("<study>/models/{model}/model"),
         card="<study>/data/{domain}/train.json",
         examples=ancient("<study>/data/{domain}/train.jsonl"),
     output:
@@ -105,6 +112,7 @@ rule encode:
 rule measure_base:
     input:
         base="<study>/models/{model}/card.json",
+        model=ancient("<study>/models/{model}/model"),
         card="<study>/data/{domain}/{model}/tokens.json",
         tokens=ancient("<study>/data/{domain}/{model}/tokens.parquet"),
     output:

@@ -5,6 +5,7 @@
 rule sample_base_text:
     input:
         base="<study>/models/{model}/card.json",
+        model=ancient("<study>/models/{model}/model"),
     output:
         "<study>/models/{model}/base_text.parquet",
     log:
@@ -24,6 +25,7 @@ rule sample_base_text:
 rule evaluate_base:
     input:
         base="<study>/models/{model}/card.json",
+        model=ancient("<study>/models/{model}/model"),
         texts=base_texts,
         data=tested_on(),
     output:
@@ -45,9 +47,11 @@ rule evaluate_base:
 rule evaluate:
     input:
         base="<study>/models/{model}/card.json",
+        model=ancient("<study>/models/{model}/model"),
         texts=base_texts,
         data=lambda wildcards: tested_on(wildcards.domain),
         run=f"<study>/runs/{RUN}{{at}}/card.json",
+        deltas=lambda wildcards: [ancient(file) for file in deltas_of(wildcards, wildcards.at)],
     output:
         f"<study>/runs/{RUN}{{at}}/samples.parquet",
     log:

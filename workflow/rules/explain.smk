@@ -4,7 +4,9 @@
 rule read_prefixes:
     input:
         base="<study>/models/{model}/card.json",
-        data="<study>/data/{domain}/test.json",
+        model=ancient("<study>/models/{model}/model"),
+        card="<study>/data/{domain}/test.json",
+        examples=ancient("<study>/data/{domain}/test.jsonl"),
     output:
         "<study>/models/{model}/prefixes/{domain}.parquet",
     log:
@@ -12,11 +14,10 @@ rule read_prefixes:
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        examples=lambda wildcards, input: Path(input.data).with_suffix(".jsonl"),
         precision=STUDY.evaluation.precision,
         code=code_digest(["tradeoff.theory.prefixes"]),
     shell:
-        "python -m tradeoff.theory.prefixes $(dirname {input.base}) {params.examples} {output} "
+        "python -m tradeoff.theory.prefixes $(dirname {input.base}) {input.examples} {output} "
         "--precision {params.precision} 2>&1 | tee {log}"
 
 

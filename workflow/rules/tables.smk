@@ -6,6 +6,7 @@ rule tabulate:
         bases=expand(f"<study>/runs/{{model}}/{BASE}/samples.parquet", model=STUDY.models),
         samples=[f"<study>/runs/{run.path}{at}/samples.parquet" for at in ["", *SNAPSHOTS] for run in STUDY.runs()],
         cards=[f"<study>/runs/{run.path}{at}/card.json" for at in ["", *SNAPSHOTS] for run in STUDY.runs()],
+        models=expand("<study>/models/{model}/card.json", model=STUDY.models),
     output:
         **{name: f"<study>/tables/{name}.parquet" for name in TABLES},
     log:

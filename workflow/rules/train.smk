@@ -4,8 +4,10 @@
 rule train:
     input:
         base="<study>/models/{model}/card.json",
+        model=ancient("<study>/models/{model}/model"),
         data="<study>/data/{domain}/train.json",
-        tokens="<study>/data/{domain}/{model}/tokens.json",
+        card="<study>/data/{domain}/{model}/tokens.json",
+        tokens=ancient("<study>/data/{domain}/{model}/tokens.parquet"),
         base_nll=base_losses,
     output:
         card=f"<study>/runs/{RUN}/card.json",
@@ -25,13 +27,12 @@ rule train:
     params:
         spec=run_spec,
         code=lambda wildcards: code_digest(["tradeoff.training.train", recipe_module(wildcards.method)]),
-        tokens=lambda wildcards, input: parquet(input.tokens),
         checkpoints=f"{ROOT}/checkpoints",
-        base_nll=lambda wildcards, input: f"--base-nll {parquet(input.base_nll)}" if input.base_nll else "",
+        base_nll=lambda wildcards, input: f"--base-nll {input.base_nll[1]}" if input.base_nll else "",
     # A scheduler's SIGTERM goes to all of a job's processes: the training writes its checkpoint, and the shell waits for it.
     shell:
         "trap '' TERM; python -m tradeoff.training.train --spec {params.spec:q} --code {params.code} "
-        "--base $(dirname {input.base}) --data {input.data} --tokens {params.tokens} {params.base_nll} "
+        "--base $(dirname {input.base}) --data {input.data} --tokens {input.tokens} {params.base_nll} "
         "--output $(dirname {output.card}) --checkpoints {params.checkpoints} --snapshots {output.snapshots} "
         "--processes {resources.processes} 2>&1 | tee {log}"
 
@@ -39,10 +40,12 @@ rule train:
 rule derive:
     input:
         base="<study>/models/{model}/card.json",
+        model=ancient("<study>/models/{model}/model"),
         source=lambda wildcards: f"<study>/runs/{STUDY.source_of(run_of(wildcards)).path}/card.json",
         on_the_way=lambda wildcards: [
             f"<study>/runs/{STUDY.source_of(run_of(wildcards)).path}{at}/card.json" for at in SNAPSHOTS
         ],
+        deltas=lambda wildcards: [ancient(file) for at in ["", *SNAPSHOTS] for file in deltas_of(wildcards, at)],
     output:
         card=f"<study>/runs/{RUN}/card.json",
         provenance=f"<study>/runs/{RUN}/provenance.json",

@@ -16,7 +16,7 @@ from tradeoff.theory.token_difficulty import hard_tokens, token_difficulty
 from tradeoff.theory.token_weights import token_weights
 
 with logged(snakemake.log[0]):
-    entries = from_params(json.loads(snakemake.params.entries))
+    entries = from_params(json.loads(snakemake.params.entries), Path(snakemake.output[0]).parents[1])
     benchmarks = {name: from_json(spec) for name, spec in json.loads(snakemake.params.benchmarks)}
     items = collect(entries, benchmarks)
     read, written = texts(items), strings(items)

@@ -19,7 +19,7 @@ from tradeoff.tables.trajectory import trajectory
 from tradeoff.tables.views import views
 
 with logged(snakemake.log[0]):
-    entries = from_params(json.loads(snakemake.params.entries))
+    entries = from_params(json.loads(snakemake.params.entries), Path(snakemake.output[0]).parents[1])
     benchmarks = {name: from_json(spec) for name, spec in json.loads(snakemake.params.benchmarks)}
     scored = json.loads(snakemake.params.scored)
     check_one_lock(entries, "lock" in snakemake.params.allow_mixed)

@@ -44,14 +44,14 @@ class Entry:
     base_folder: Path
 
 
-def from_params(entries: list[dict[str, Any]]) -> list[Entry]:
-    """Entries that went through JSON."""
+def from_params(entries: list[dict[str, Any]], root: Path) -> list[Entry]:
+    """Entries that went through JSON, in the folder of a study."""
     return [
         Entry(
             **{
                 **entry,
-                "folder": Path(entry["folder"]),
-                "base_folder": Path(entry["base_folder"]),
+                "folder": root / entry["folder"],
+                "base_folder": root / entry["base_folder"],
                 "benchmarks": tuple(entry["benchmarks"]),
             }
         )
