@@ -14,10 +14,10 @@ STUDY ?= config/quickstart.yaml
 CORES ?= all
 PYTHON ?= python3
 GPU ?= H100
-# Jobs that need a GPU take one each; of a small model several may share one.
+# Jobs that train or evaluate take a GPU each, where there are some; of a small model several may share one.
 JOBS_PER_GPU ?= 1
 export JOBS_PER_GPU
-PLACES ?= $(shell expr $(JOBS_PER_GPU) \* $$(nvidia-smi --list-gpus 2>/dev/null | wc -l))
+PLACES ?= $(shell expr $(JOBS_PER_GPU) \* $$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU '))
 # Nine tenths of the machine's memory, for all jobs together, MiB.
 MEMORY ?= $(shell awk '/MemTotal/ {print int($$2 * 0.9 / 1024)}' /proc/meminfo 2>/dev/null || echo 8000)
 
