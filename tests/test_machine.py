@@ -1,14 +1,18 @@
 """Jobs that run side by side on one workstation get a GPU each."""
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
 from tradeoff import machine
+
+ROOT = Path(__file__).parents[1]
 
 CHILD = """
 import os, sys
@@ -82,3 +86,25 @@ def test_threads_are_the_rule_s(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     machine.take()
     assert torch.get_num_threads() == 1
+
+
+SMI = """#!/bin/sh
+echo 'GPU 0: NVIDIA H100 (UUID: GPU-1)'
+echo '  MIG 1g.10gb Device 0: (UUID: MIG-1)'
+echo 'GPU 1: NVIDIA H100 (UUID: GPU-2)'
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [(SMI, "gpu=2"), ("#!/bin/sh\necho 'NVIDIA-SMI has failed'; exit 9", None), ("#!/bin/sh\nexit 127", None)],
+)
+def test_make_starts_as_many_jobs_as_there_are_gpus(tmp_path, told, asked):
+    (tmp_path / "nvidia-smi").write_text(told)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["make", "--dry-run", "study"]
+    said = subprocess.run(command, cwd=ROOT, env=os.environ | path, check=True, capture_output=True, text=True).stdout
+    assert re.findall(r"gpu=\d+", said) == ([asked] if asked else [])
+    said = subprocess.run([*command, "JOBS_PER_GPU=3"], cwd=ROOT, env=os.environ | path, capture_output=True, text=True)
+    assert ("gpu=6" in said.stdout) == bool(asked)
