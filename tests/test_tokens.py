@@ -14,7 +14,7 @@ from tradeoff import data
 from tradeoff.domains import Example
 from tradeoff.errors import UserError
 from tradeoff.evaluation import general, lm, task
-from tradeoff.models import load_base
+from tradeoff.models import MODEL, load_base
 from tradeoff.provenance import CARD, read_json, write_json
 from tradeoff.training import base_nll, batches, tokens
 from tradeoff.training.encode import encode as encode_file
@@ -154,8 +154,8 @@ def test_a_token_across_the_boundary_is_split_and_counted(template, merge, promp
     assert supervised(tokenizer, sequence) == "2" + tiny.END
     assert [tokens.merges_at_boundary(tokenizer, e) for e in examples] == [True, False]
 
-    tiny_model.save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
+    tiny_model.save_pretrained(tmp_path / "base" / MODEL)
+    tokenizer.save_pretrained(tmp_path / "base" / MODEL)
     write_json(tmp_path / "base" / CARD, {"files": {}})
     data.write(tmp_path / "train.jsonl", examples, {})
     encode_file(tmp_path / "base", tmp_path / "train.jsonl", 64, tmp_path / "tokens.parquet")
