@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 CHILD = """
 import os, sys
 from pathlib import Path
+import torch
 from tradeoff import machine
+torch.cuda.device_count = lambda: int(sys.argv[2])
 machine.LOCKS = Path(sys.argv[1])
 machine.take()
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
@@ -26,11 +28,11 @@ sys.stdin.read()
 
 
 @contextmanager
-def job(locks, **environment):
+def job(locks, gpus=2, **environment):
     """A process that takes what it gets and holds it until its input ends."""
     kept = {k: v for k, v in os.environ.items() if k not in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SLURM_JOB_ID")}
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(locks)],
+        [sys.executable, "-c", CHILD, str(locks), str(gpus)],
         env={**kept, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -74,11 +76,18 @@ def test_what_a_launcher_or_a_cluster_gave_is_left_alone(tmp_path, told):
         assert given(one) == given(two) == "0,1"
 
 
-@pytest.mark.parametrize("environment", [{}, {"CUDA_VISIBLE_DEVICES": ""}])
-def test_gpus_that_are_hidden_stay_so(tmp_path, environment):
-    with job(tmp_path, **environment) as child:
-        gpus = torch.cuda.device_count() and not environment
-        assert given(child) == ("0" if gpus else environment.get("CUDA_VISIBLE_DEVICES", "None"))
+@pytest.mark.parametrize(
+    ("environment", "gpus", "expected"),
+    [
+        ({}, 2, {"0", "1"}),
+        ({}, 0, {"None"}),
+        ({"CUDA_VISIBLE_DEVICES": ""}, 0, {""}),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, 0, {"0"}),
+    ],
+)
+def test_a_gpu_that_is_hidden_or_not_there_is_not_waited_for(tmp_path, environment, gpus, expected):
+    with job(tmp_path, gpus, **environment) as one, job(tmp_path, gpus, **environment) as two:
+        assert {given(one), given(two)} == expected
 
 
 def test_threads_are_the_rule_s(monkeypatch):

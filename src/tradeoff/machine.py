@@ -102,13 +102,9 @@ def processor() -> str:
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (
-        [str(n) for n in range(torch.cuda.device_count())]
-        if visible is None
-        else list(filter(None, visible.split(",")))
-    )
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them; counting them does not start CUDA."""
+    count, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(n) for n in range(count)]
 
 
 def _free(gpus: list[str]) -> str | None:
