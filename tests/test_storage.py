@@ -9,34 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from outcome import tables
 from test_airgapped import files, tree  # noqa: F401
 from test_smoke import Tree
 
-from tradeoff.models import MODEL
-
 pytestmark = pytest.mark.slow
 
-STUDY = """
-study: smoke
-models: {{tiny: {{source: "folder:{model}"}}}}
-domains:
-  medcalc: {{domain: medcalc, max_new_tokens: 16}}
-  tickets: {{domain: jsonl, train: tickets/train.jsonl, test: tickets/test.jsonl, scorer: choice, choices: [a, b]}}
-methods:
-  sft:     {{recipe: sft}}
-  flow:    {{recipe: flow}}
-  average: {{recipe: average, of: sft, alpha: 0.5}}
-learning_rates: ["1e-3"]
-seeds: [0]
-general:
-  gsm8k: {{max_new_tokens: 8, num_fewshot: 2}}
-  base_text: {{}}
-trajectory: [0.5]
-data:       {{train: all, test: 2}}
-training:   {{epochs: 1, batch_size: 2, batch_tokens: 4096, max_length: 4096}}
-evaluation: {{items: 2}}
-"""
 SUBMIT = """#!/bin/sh
 pod=$(mktemp -d {pods}/XXXXXX)
 (cd {tree} && git ls-files | tar c -T -) | tar x -C "$pod"
@@ -57,10 +36,14 @@ def executable(path: Path, text: str) -> str:
 
 
 @pytest.fixture
-def away(tree: Tree, tiny_base: Path) -> Tree:  # noqa: F811
+def away(tree: Tree) -> Tree:  # noqa: F811
     """A tree of which git knows the study and a person's own data."""
     assert shutil.which("rsync"), "the store of this test needs rsync; install it"
-    tree.study.write_text(STUDY.format(model=tiny_base / MODEL))
+    study = yaml.safe_load(tree.study.read_text())
+    study["methods"] |= {"flow": {"recipe": "flow"}, "average": {"recipe": "average", "of": "sft", "alpha": 0.5}}
+    study["general"] = {"gsm8k": study["general"]["gsm8k"], "base_text": {}}
+    study |= {"trajectory": [0.5], "evaluation": {"items": 2}}
+    tree.study.write_text(yaml.safe_dump(study, sort_keys=False))
     (tree.folder / ".gitignore").write_text("/results/\n/.snakemake/\n__pycache__/\n")
     for command in (["init", "-q"], ["add", "--all"]):
         subprocess.run(["git", *command], cwd=tree.folder, check=True)

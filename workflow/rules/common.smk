@@ -139,7 +139,7 @@ def deltas_of(wildcards, at=""):
     """Card and file of the difference that a run is, or is formed from, at its end or on its way."""
     run = run_of(wildcards)
     trained = STUDY.source_of(run) if run.method in STUDY.derived_methods else run
-    return [f"{ROOT}/runs/{trained.path}{at}/{name}" for name in ("card.json", "delta.safetensors")]
+    return [ancient(f"{ROOT}/runs/{trained.path}{at}/{name}") for name in ("card.json", "delta.safetensors")]
 
 
 def base_texts(wildcards):

@@ -51,7 +51,7 @@ rule evaluate:
         texts=base_texts,
         data=lambda wildcards: tested_on(wildcards.domain),
         run=f"<study>/runs/{RUN}{{at}}/card.json",
-        deltas=lambda wildcards: [ancient(file) for file in deltas_of(wildcards, wildcards.at)],
+        deltas=lambda wildcards: deltas_of(wildcards, wildcards.at),
     output:
         f"<study>/runs/{RUN}{{at}}/samples.parquet",
     log:
