@@ -60,7 +60,7 @@ def matrix_peak() -> float:
 
 def model() -> Path:
     """The folder of SmolLM2-135M-Instruct, imported once."""
-    from tradeoff.models import import_base
+    from tradeoff.models.import_base import import_base
     from tradeoff.provenance import CARD, write_json
 
     if not (MODEL / CARD).is_file():

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tradeoff.models import autocast
+from tradeoff.models.precision import autocast
 from tradeoff.training import losses
 
 WIDTH, VOCABULARY, TOKENS, ROUNDS = 2048, 151936, 8192, 4

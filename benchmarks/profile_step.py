@@ -10,22 +10,22 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from tradeoff import data
-from tradeoff.models import load_base, load_tokenizer
-from tradeoff.training import batches, tokens
+from tradeoff.models.base import load_base, load_chat
+from tradeoff.training import batches
 from tradeoff.training.losses import TokenLosses, normalised
 
 
 def main() -> None:
     file, batch = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(common.THREADS)
-    tokenizer = load_tokenizer(common.model())
-    sequences = [tokens.encode(tokenizer, example) for example in data.read(file)[:batch]]
+    chat = load_chat(common.model())
+    sequences = [chat.encode(example) for example in data.read(file)[:batch]]
     targets = sum(sequence.targets for sequence in sequences)
     losses = TokenLosses(load_base(common.MODEL)).train()
     optimizer = torch.optim.AdamW(losses.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
-        for part in batches.step_of_process(list(range(batch)), sequences, tokenizer.pad_token_id, 512):
+        for part in batches.step_of_process(list(range(batch)), sequences, chat.pad_id, 512):
             normalised(losses(part), None, targets).backward()
         torch.nn.utils.clip_grad_norm_(losses.parameters(), 1.0)
         optimizer.step()

@@ -11,8 +11,7 @@ import common
 import torch
 
 from tradeoff import data, methods
-from tradeoff.models import load_base, load_parameters, load_tokenizer
-from tradeoff.training import tokens
+from tradeoff.models.base import load_base, load_chat, load_parameters
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.loop import train
 from tradeoff.training.settings import Training
@@ -30,9 +29,9 @@ def main() -> None:
     file, name, batch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(common.THREADS)
     peak = common.matrix_peak()
-    tokenizer, method = load_tokenizer(common.MODEL), methods.build(RECIPES[name])
-    sequences = [tokens.encode(tokenizer, example) for example in data.read(file)]
-    model, pad_id = load_base(common.MODEL), tokenizer.pad_token_id
+    chat, method = load_chat(common.MODEL), methods.build(RECIPES[name])
+    sequences = [chat.encode(example) for example in data.read(file)]
+    model, pad_id = load_base(common.MODEL), chat.pad_id
     easy = None
     if "base_nll" in method.needs:
         easy = torch.stack([n.mean() for n in token_losses(model, sequences, pad_id, 2048, "float32", "base")])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_smoke import ROOT, Tree
 
-from tradeoff.models import MODEL
+from tradeoff.models.base import MODEL
 from tradeoff.tables import schemas
 
 STUDY = """

@@ -9,6 +9,7 @@ import tiny
 from tradeoff import data, distill, domains
 from tradeoff.errors import UserError
 from tradeoff.evaluation.lm import Response
+from tradeoff.models.chat import Chat
 from tradeoff.provenance import read_json
 
 DOMAIN = domains.kind("shop_mini")()
@@ -19,30 +20,27 @@ WRONG = {"Exact": "Irrelevant", "Substitute": "Exact", "Complement": "Exact", "I
 @pytest.fixture
 def teacher(monkeypatch):
     """Answers question 0 right at once, 1 right but cut, 2 right when drawn a second time, and all others wrong."""
-    tokenizer = tiny.tokenizer()
-    place = {tiny_prompt(tokenizer, q): n for n, q in enumerate(QUESTIONS)}
+    chat = Chat(tiny.tokenizer())
+    place = {chat.prompt(q.messages): n for n, q in enumerate(QUESTIONS)}
 
-    def respond(model, tokenizer, prompts, *_):
+    def respond(model, chat, prompts, *_):
         return [
             Response(f" I say {QUESTIONS[n].response if n < 2 else WRONG[QUESTIONS[n].response]} ", truncated=n == 1)
             for n in (place[prompt] for prompt in prompts)
         ]
 
-    def sampled(model, heads, limit, ends, pad_id, seed):
+    def generate(model, heads, limits, ends, pad_id, seed):
         texts = []
         for head in heads:
-            n = place[tokenizer.decode(head)]
+            n = place[chat.tokenizer.decode(head)]
             right = n == 2 and seed == 7 + 2
             texts.append(f"Drawn: {QUESTIONS[n].response if right else WRONG[QUESTIONS[n].response]}")
-        return [[*tokenizer(text)["input_ids"], tiny.END_ID] for text in texts]
+        return [[*chat.tokenizer(text)["input_ids"], tiny.END_ID] for text in texts]
 
     monkeypatch.setattr(distill, "respond", respond)
-    monkeypatch.setattr(distill, "sampled", sampled)
-    return tokenizer
-
-
-def tiny_prompt(tokenizer, question):
-    return tokenizer.apply_chat_template(list(question.messages), tokenize=False, add_generation_prompt=True)
+    monkeypatch.setattr(distill, "drawn", lambda seed: seed)
+    monkeypatch.setattr(distill, "generate", generate)
+    return chat
 
 
 def test_right_responses_are_kept_in_the_teachers_words(teacher):

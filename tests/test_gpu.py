@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from tradeoff import methods
-from tradeoff.evaluation.lm import greedy
-from tradeoff.models import autocast
+from tradeoff.models.generation import generate
+from tradeoff.models.precision import autocast
 from tradeoff.training import batches, packing
 from tradeoff.training.losses import TokenLosses
 
@@ -169,5 +169,6 @@ def test_a_small_rate_moves_weights_under_autocast():
 def test_generation_is_the_cpu_s():
     model, tokenizer = tiny.model().double(), tiny.tokenizer()
     prompts = [tokenizer(text)["input_ids"] for text in ("one and two", "one and three plus", "one")]
-    expected = greedy(model, prompts, 30, [tiny.END_ID], tiny.END_ID)
-    assert greedy(model.cuda(), prompts, 30, [tiny.END_ID], tiny.END_ID) == expected
+    options = ([30] * len(prompts), [tiny.END_ID], tiny.END_ID)
+    expected = generate(model, prompts, *options)
+    assert generate(model.cuda(), prompts, *options) == expected

@@ -7,7 +7,9 @@ import tiny
 import torch
 
 from tradeoff.errors import UserError
-from tradeoff.evaluation.lm import GreedyLM, greedy
+from tradeoff.evaluation.lm import GreedyLM
+from tradeoff.models.chat import Chat
+from tradeoff.models.generation import generate
 
 PROMPTS = {
     "one": ["hello"],
@@ -31,8 +33,12 @@ def test_a_batch_is_continued_as_each_prompt_alone(texts):
     prompts = [tokenizer(text)["input_ids"] for text in texts]
     ends = sorted({alone(model, prompts[0], 8, [])[3], tiny.END_ID})  # one row ends early, and may leave the batch
     expected = [alone(model, prompt, 20, ends) for prompt in prompts]
-    assert greedy(model, prompts, 20, ends, tiny.END_ID) == expected
+    assert generate(model, prompts, [20] * len(prompts), ends, tiny.END_ID) == expected
     assert len(expected[0]) <= 4
+
+
+def cut(lm):
+    return {number for (_, number), response in lm.responses.items() if response.truncated}
 
 
 def request(text, number, **options):
@@ -41,19 +47,20 @@ def request(text, number, **options):
 
 def test_responses_come_in_the_order_of_the_requests_and_truncation_is_noted(tiny_model):
     tokenizer = tiny.tokenizer()
-    lm = GreedyLM(tiny_model, tokenizer, 2)
+    chat = Chat(tokenizer)
+    lm = GreedyLM(tiny_model, chat, 2)
     texts = ["a", "a longer prompt", "bc", "hello"]
     whole = [alone(tiny_model, tokenizer(t)["input_ids"], 6, [tiny.END_ID]) for t in texts]
     expected = [tokenizer.decode(w, skip_special_tokens=True) for w in whole]
     assert lm.generate_until([request(t, n) for n, t in enumerate(texts)]) == expected
-    assert lm.truncated == {("t", n) for n, w in enumerate(whole) if w[-1] != tiny.END_ID}
+    assert cut(lm) == {n for n, w in enumerate(whole) if w[-1] != tiny.END_ID}
 
     stop = expected[0][1]
-    lm = GreedyLM(tiny_model, tokenizer, 2)
+    lm = GreedyLM(tiny_model, chat, 2)
     assert lm.generate_until([request(texts[0], 0, until=[stop])]) == [expected[0].split(stop)[0]]
-    assert lm.truncated == set()
+    assert cut(lm) == set()
 
 
 def test_sampling_is_refused(tiny_model):
     with pytest.raises(UserError, match="do_sample"):
-        GreedyLM(tiny_model, tiny.tokenizer(), 1).generate_until([request("a", 0, do_sample=True)])
+        GreedyLM(tiny_model, Chat(tiny.tokenizer()), 1).generate_until([request("a", 0, do_sample=True)])

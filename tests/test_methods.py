@@ -23,7 +23,8 @@ from tradeoff.methods.lora import LoRA
 from tradeoff.methods.profit import ProFit
 from tradeoff.methods.sft import SFT
 from tradeoff.methods.talr import TALR
-from tradeoff.models import Delta, load_base, load_result
+from tradeoff.models.base import load_base, load_result
+from tradeoff.models.delta import Delta
 from tradeoff.provenance import CARD, canonical_json, read_json, sha256_file, write_json
 from tradeoff.study import method_spec
 from tradeoff.training import batches

@@ -8,7 +8,8 @@ import tiny
 import torch
 
 from tradeoff.errors import UserError
-from tradeoff.models import MODEL, import_base, load_base, load_tokenizer
+from tradeoff.models.base import MODEL, load_base, load_chat
+from tradeoff.models.import_base import import_base
 from tradeoff.provenance import CARD, read_json, sha256_file, write_json
 
 CODE = """
@@ -35,7 +36,8 @@ def refused(source, folder):
 
 def test_the_card_has_the_hash_of_every_file(tiny_base):
     card = read_json(tiny_base / CARD)
-    names = {path.name for path in (tiny_base / MODEL).iterdir()}
+    model = tiny_base / MODEL
+    names = {str(path.relative_to(model)) for path in model.rglob("*") if path.is_file()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"} <= names
     assert card["files"] == {name: sha256_file(tiny_base / MODEL / name) for name in names}
     assert card["sha256"] == card["files"]["model.safetensors"]
@@ -79,7 +81,7 @@ def test_a_base_that_was_changed_since_is_not_loaded(source, tmp_path, name):
     write_json(base / CARD, import_base(f"folder:{source}", None, base))
     content = (base / MODEL / name).read_bytes()
     (base / MODEL / name).write_bytes(content.replace(b"a", b"b", 1) + b" ")
-    for load in (load_base, load_tokenizer):
+    for load in (load_base, load_chat):
         with pytest.raises((UserError, FileNotFoundError)):
             load(base)
     assert not (base / CARD).exists()

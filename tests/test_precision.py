@@ -6,7 +6,8 @@ import torch
 
 from tradeoff.errors import UserError
 from tradeoff.methods.lora import LoRA
-from tradeoff.models import DELTA, Delta, LowRank, load_base, load_parameters, load_result
+from tradeoff.models.base import load_base, load_parameters, load_result
+from tradeoff.models.delta import DELTA, Delta, LowRank
 from tradeoff.provenance import CARD, sha256_file, write_json
 
 STEPS = {"epochs": 4, "batch_size": 4, "schedule": "constant", "warmup": 0.0}
@@ -107,10 +108,10 @@ def test_the_scale_of_an_adapter_is_applied_once(rank, alpha, tiny_model):
     base = tiny.parameters(tiny_model)
     method = LoRA(rank=rank, alpha=alpha)
     adapted = method.prepare(tiny_model)
-    layers = {name: m for name, m in adapted.get_base_model().named_modules() if hasattr(m, "lora_B")}
+    layers = {name: m for name, m in adapted.named_modules() if hasattr(m, "lora_B")}
     for layer in layers.values():
         torch.nn.init.normal_(layer.lora_B["default"].weight)
-    delta = method.finish(Delta.between(adapted, base))
+    delta = method.difference(adapted, base)
     assert delta.dense == {}
     assert delta.factors.keys() == {f"{name}.weight" for name in layers}
     assert delta.factors.keys() <= base.keys()

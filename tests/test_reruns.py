@@ -14,7 +14,7 @@ import pytest
 import tiny
 from test_smoke import STUDY, Tree, _edited
 
-from tradeoff.models import MODEL
+from tradeoff.models.base import MODEL
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,11 @@ RATES = made_by(*METHODS, rate="1e-04")
 SEEDS = made_by(*METHODS, seed=1)
 MATRIX = {
     "one method's file": case(
-        made_by("talr"), REPORT, file="src/tradeoff/methods/talr.py", old="/ tau).exp()", new="/ (2 * tau)).exp()"
+        made_by("talr"),
+        REPORT,
+        file="src/tradeoff/methods/talr.py",
+        old="decay(nll_T, tau)",
+        new="decay(nll_T, 2 * tau)",
     ),
     "the method that another is derived from": case(
         made_by("average"),

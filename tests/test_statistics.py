@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradeoff.errors import UserError
-from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, Benchmark
+from tradeoff.evaluation import BASE_TEXT, BY_TEMPLATE, CODE_LENGTH, Benchmark
 from tradeoff.report.terminal import summary
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
@@ -496,7 +496,9 @@ def test_where_nothing_qualifies_the_reason_says_why():
 def test_the_terminal_s_table_ends_with_the_recommendation_in_words():
     samples = frame(run(BASE, domain=share(10), suite=share(80)), run("sft", 1.0, 0, domain=share(80), suite=share(80)))
     of = replicates(samples, BENCHMARKS, SCORED, 50)
-    counts = pd.DataFrame({"benchmark": [SUITE], "n": [4], "n_truncated": [0], "max_new_tokens": [8]})
+    cut = {name: [0] for name in ("n_truncated", "n_unfinished", "n_too_long")}
+    asked = {"model": ["m"], "system_turn": [BY_TEMPLATE], "max_new_tokens": [8]}
+    counts = pd.DataFrame({"benchmark": [SUITE], "n": [4], **cut, **asked})
     text = summary(tradeoff(of, updates(of[0])), counts, recommendation(of), BENCHMARKS)
     table, words = text.split("Recommendation for tiny on sums")
     assert "sft     1e+00   0.800  +0.700  +0." in table

@@ -11,7 +11,8 @@ import tiny
 from tradeoff import data, domains
 from tradeoff.evaluation import evaluate
 from tradeoff.evaluation.evaluate import Evaluator
-from tradeoff.models import load_result
+from tradeoff.evaluation.task import Task
+from tradeoff.models.base import load_result
 from tradeoff.provenance import CARD, digest, read_json, write_json
 from tradeoff.study import Study
 
@@ -72,8 +73,8 @@ def test_one_more_benchmark_costs_that_benchmark_alone(tiny_base, root, loads, m
     few = {"general": {"arithmetic_mini": {"items": 3}}}
     evaluator(tiny_base, root, **few).evaluate()
     asked = []
-    run_task = evaluate.run_task
-    monkeypatch.setattr(evaluate, "run_task", lambda *a: asked.append(a[2].benchmark.name) or run_task(*a))
+    run = Task.run
+    monkeypatch.setattr(Task, "run", lambda task, *a: asked.append(task.benchmark.name) or run(task, *a))
     evaluator(tiny_base, root).evaluate()
     assert asked == ["ifeval_mini"]
 
@@ -123,7 +124,7 @@ def test_other_weights_or_another_template_are_another_model(tiny_base, root, tm
     assert not before & set(keys(evaluator(other, root)).values())
 
     templated = evaluator(tiny_base, root)
-    templated.tokenizer.chat_template = tiny.BARE
+    templated.chat.tokenizer.chat_template = tiny.BARE
     assert not before & set(keys(templated).values())
 
 
@@ -144,7 +145,7 @@ def test_how_a_model_was_asked_is_recorded(tiny_base, root):
     assert all("Be brief." in row["prompt"] for row in rows if row["benchmark"] == "arithmetic_mini")
     assert {row["system_prompt"] for row in rows if row["benchmark"] == "shop_mini"} == {None}
     assert {(row["precision"], row["batch_size"], row["num_fewshot"]) for row in rows} == {("float32", 2, 0)}
-    assert {row["template"] for row in rows} == {digest(of.tokenizer.chat_template)}
+    assert {row["template"] for row in rows} == {digest(of.chat.identity)}
     assert {row["benchmark"]: row["max_new_tokens"] for row in rows} == {
         "shop_mini": 8,
         "arithmetic_mini": 48,

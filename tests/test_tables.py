@@ -13,6 +13,7 @@ import pytest
 from tradeoff import evaluation
 from tradeoff.domains import kind
 from tradeoff.errors import UserError
+from tradeoff.evaluation import IN_USER_TURN, NO_TEMPLATE
 from tradeoff.evaluation.samples import Prompting, Sample, table
 from tradeoff.provenance import CARD, write_json
 from tradeoff.study import BASE
@@ -28,7 +29,7 @@ KNOWN = {name: evaluation.of_domain(name, kind(name)()) for name in (DOMAIN, "sh
 KNOWN |= {name: evaluation.general(name) for name in (*GENERAL, "ifeval_mini")}
 BENCHMARKS = {name: KNOWN[name] for name in (DOMAIN, *GENERAL)}
 SCORED = {DOMAIN: ["arithmetic_mini"]}
-PROMPTING = Prompting("none", None, 0, 48, "float32", 8)
+PROMPTING = Prompting("none", NO_TEMPLATE, None, 0, 48, "float32", 8)
 COST = {"tokens": 101, "seconds": 2.5, "flops": 5e9, "peak_memory_bytes": 16}
 UPDATE = {"delta_norm": 1.5, "share_moved": 0.75, "share_kept_bfloat16": 0.125}
 # Outcomes of four items of each benchmark; base_text counts nats.
@@ -48,6 +49,11 @@ def items(outcomes, drop=None, **changed):
                 "target": "t",
                 "response": "r",
                 "truncated": number == 3,
+                "reasoning": "so" if number else None,
+                "reasoning_tokens": 40 if number == 1 else 0,
+                "answer_tokens": 3,
+                "unfinished": number == 1,
+                "too_long": number == 2,
                 "invalid": number > 1,
                 "values": {m: value for m in KNOWN[name].metrics if (name, m) != drop},
                 "weights": {m: 1.0 for m in KNOWN[name].metrics if (name, m) != drop},
@@ -113,6 +119,10 @@ def score_row(**values):
         "n": 4,
         "n_truncated": 0,
         "n_invalid": 0,
+        "n_unfinished": 0,
+        "n_too_long": 0,
+        "reasoning_tokens": 0,
+        "answer_tokens": 12,
     } | values
 
 
@@ -253,6 +263,7 @@ def test_scores_are_one_row_a_metric_with_counts(samples, tmp_path):
     row = found[(found["run_id"] == "sft-1e-06-0") & (found["benchmark"] == DOMAIN)].iloc[0]
     assert (row["value"], row["stderr"]) == pytest.approx((0.75, 0.25))
     assert (row["n"], row["n_truncated"], row["n_invalid"]) == (4, 1, 2)
+    assert (row["n_unfinished"], row["n_too_long"], row["reasoning_tokens"], row["answer_tokens"]) == (1, 1, 40, 12)
     base = found[(found["method"] == BASE) & (found["benchmark"] == "base_text")].iloc[0]
     assert base["value"] == 1.0
 
@@ -350,6 +361,7 @@ def test_scores_of_one_benchmark_under_different_settings_are_refused(entries):
         ({"num_fewshot": 5}, "num_fewshot is 0 for base and 5 for sft"),
         ({"max_new_tokens": 256}, "max_new_tokens is 48 for base and 256 for sft"),
         ({"template": "other"}, "template is 'none' for base and 'other' for sft"),
+        ({"system_turn": IN_USER_TURN}, f"system_turn is '{NO_TEMPLATE}' for base and '{IN_USER_TURN}' for sft"),
         ({"system_prompt": "Be brief."}, "system_prompt is None for base and 'Be brief.' for sft"),
         ({"batch_size": 16}, "batch_size is 8 for base and 16 for sft"),
         ({"precision": "bfloat16"}, "precision is 'float32' for base and 'bfloat16' for sft"),
@@ -357,6 +369,14 @@ def test_scores_of_one_benchmark_under_different_settings_are_refused(entries):
         pq.write_table(table(items(BETTER), replace(PROMPTING, **changed)), entries[1].folder / "samples.parquet")
         with pytest.raises(UserError, match=told):
             collect(entries, BENCHMARKS)
+
+
+def test_a_run_that_read_other_prompts_than_its_base_is_refused(entries):
+    pq.write_table(table(items(BETTER, prompt="p, as of today"), PROMPTING), entries[1].folder / "samples.parquet")
+    with pytest.raises(
+        UserError, match=r"tiny and its runs read different prompts for medcalc_mini-0 and 11 more items"
+    ):
+        collect(entries, BENCHMARKS)
 
 
 def test_other_base_models_may_have_other_templates(tmp_path, entries):

@@ -14,7 +14,8 @@ from tradeoff import data
 from tradeoff.domains import Example
 from tradeoff.errors import UserError
 from tradeoff.evaluation import general, lm, task
-from tradeoff.models import MODEL, load_base
+from tradeoff.models.base import MODEL, load_base
+from tradeoff.models.chat import Chat
 from tradeoff.provenance import CARD, read_json, write_json
 from tradeoff.training import base_nll, batches, tokens
 from tradeoff.training.encode import encode as encode_file
@@ -43,7 +44,7 @@ def supervised(tokenizer, sequence):
 @pytest.mark.parametrize("ending", ["", tiny.END, tiny.END * 2])
 def test_the_end_of_turn_is_supervised_exactly_once(options, ending):
     tokenizer = tiny.tokenizer(**options)
-    sequence = tokens.encode(tokenizer, example(response="yes" + ending))
+    sequence = Chat(tokenizer).encode(example(response="yes" + ending))
     assert supervised(tokenizer, sequence) == "yes" + tiny.END
     assert sequence.targets == 4
 
@@ -51,14 +52,15 @@ def test_the_end_of_turn_is_supervised_exactly_once(options, ending):
 @pytest.mark.parametrize("response", ["yes", "yes" + tiny.TEXT_END])
 def test_without_a_chat_template_the_end_token_is_supervised_exactly_once(response):
     tokenizer = tiny.tokenizer(template=None, eos=tiny.TEXT_END)
-    sequence = tokens.encode(tokenizer, example(response=response))
+    sequence = Chat(tokenizer).encode(example(response=response))
     assert tokenizer.decode(sequence.ids[: sequence.prompt_length]) == "hi\n"
     assert supervised(tokenizer, sequence) == "yes" + tiny.TEXT_END
 
 
 def test_padding_with_the_end_token_masks_padding_alone(tiny_tokenizer):
     assert tiny_tokenizer.pad_token_id == tiny_tokenizer.eos_token_id
-    found = [tokens.encode(tiny_tokenizer, example(response=text)) for text in ("yes", "a longer answer")]
+    chat = Chat(tiny_tokenizer)
+    found = [chat.encode(example(response=text)) for text in ("yes", "a longer answer")]
     batch = batches.collate([0, 1], found, tiny_tokenizer.pad_token_id)
     for row, sequence in enumerate(found):
         ids = batch.ids_BL[row][batch.supervised_BL[row]].tolist()
@@ -93,15 +95,16 @@ def test_training_evaluation_and_base_losses_read_the_same_prompt_with_one_begin
 ):
     tokenizer = tiny.tokenizer(template, begins=begins)
     question = example("test")
-    sequence = tokens.encode(tokenizer, question)
+    chat = Chat(tokenizer)
+    sequence = chat.encode(question)
     prompt = list(sequence.ids[: sequence.prompt_length])
     assert sequence.ids.count(256) == prompt[:1].count(256) == expected
 
-    model = lm.GreedyLM(tiny_model, tokenizer, 1)
+    model = lm.GreedyLM(tiny_model, chat, 1)
     text = model.apply_chat_template(list(question.messages)) if template else "test\n"
     assert model.tok_encode(text) == prompt
     read = []
-    monkeypatch.setattr(lm, "greedy", lambda model, prompts, *_: read.extend(prompts) or [[tiny.END_ID]])
+    monkeypatch.setattr(lm, "generate", lambda model, prompts, *_, **__: read.extend(prompts) or [[tiny.END_ID]])
     model.generate_until([SimpleNamespace(args=(text, {"until": []}), task_name="t", doc_id=0)])
     assert read == [prompt]
 
@@ -116,12 +119,12 @@ def test_training_evaluation_and_base_losses_read_the_same_prompt_with_one_begin
 def test_a_benchmark_under_lm_eval_reads_one_begin_token_at_most(begins, template, tiny_model, monkeypatch):
     read = []
     monkeypatch.setattr(
-        lm, "greedy", lambda model, prompts, *_: read.extend(prompts) or [[tiny.END_ID] for _ in prompts]
+        lm, "generate", lambda model, prompts, *_, **__: read.extend(prompts) or [[tiny.END_ID] for _ in prompts]
     )
     settings = {"seed": 0, "batch_size": 2, "system_prompt": None}
     tokenizer = tiny.tokenizer(template, begins=begins)
-    asked = task.Task(general("arithmetic_mini"), 2, {}, chat=True)
-    rows = task.run_task(tiny_model, tokenizer, asked, settings, "evaluate")
+    asked = task.Task(general("arithmetic_mini"), 2, {}, Chat(tokenizer), settings)
+    rows = asked.run(tiny_model, None, "evaluate")
     assert len(read) == len(rows) == 2
     for prompt in read:
         assert prompt.count(256) == prompt[:1].count(256) == begins
@@ -132,15 +135,15 @@ def test_a_benchmark_under_lm_eval_reads_one_begin_token_at_most(begins, templat
 
 
 def test_a_chat_template_supervises_the_response_and_nothing_of_the_prompt(tiny_tokenizer):
-    sequence = tokens.encode(tiny_tokenizer, example())
+    sequence = Chat(tiny_tokenizer).encode(example())
     prompt = f"{tiny.START}user\nhi{tiny.END}\n{tiny.START}assistant\n"
     assert tiny_tokenizer.decode(sequence.ids[: sequence.prompt_length]) == prompt
     assert supervised(tiny_tokenizer, sequence) == "yes" + tiny.END
 
 
 def test_a_generation_prompt_that_is_no_prefix_stops_and_names_the_example():
-    with pytest.raises(UserError, match=r"train-00007.*generation prompt"):
-        tokens.encode(tiny.tokenizer(THINKING), example(number=7))
+    with pytest.raises(UserError, match=r"train-00007.*ends a prompt with .* add chat_template"):
+        Chat(tiny.tokenizer(THINKING)).encode(example(number=7))
 
 
 @pytest.mark.parametrize(
@@ -149,14 +152,16 @@ def test_a_generation_prompt_that_is_no_prefix_stops_and_names_the_example():
 def test_a_token_across_the_boundary_is_split_and_counted(template, merge, prompt, tmp_path, tiny_model):
     tokenizer = tiny.tokenizer(template, merges=(merge,))
     examples = [example("1+1=", "2"), example("1+1=", "3")]
-    sequence = tokens.encode(tokenizer, examples[0])
+    chat = Chat(tokenizer)
+    sequence = chat.encode(examples[0])
     assert tokenizer.decode(sequence.ids[: sequence.prompt_length]) == prompt
     assert supervised(tokenizer, sequence) == "2" + tiny.END
-    assert [tokens.merges_at_boundary(tokenizer, e) for e in examples] == [True, False]
+    assert [chat.encode_and_compare(e)[1] for e in examples] == [True, False]
 
     tiny_model.save_pretrained(tmp_path / "base" / MODEL)
     tokenizer.save_pretrained(tmp_path / "base" / MODEL)
-    write_json(tmp_path / "base" / CARD, {"files": {}})
+    known = {**chat.identity, "stops": []}
+    write_json(tmp_path / "base" / CARD, {"files": {}, "chat": known, "context": None})
     data.write(tmp_path / "train.jsonl", examples, {})
     encode_file(tmp_path / "base", tmp_path / "train.jsonl", 64, tmp_path / "tokens.parquet")
     card = read_json(tmp_path / "tokens.json")

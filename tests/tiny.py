@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tradeoff import methods
-from tradeoff.models import import_base
+from tradeoff.models.import_base import import_base
 from tradeoff.provenance import CARD, write_json
 from tradeoff.training.loop import Result, train
 from tradeoff.training.settings import Training

@@ -13,30 +13,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from tradeoff import data, domains, machine
 from tradeoff.domains import Domain, Example
 from tradeoff.errors import UserError, command
-from tradeoff.evaluation.lm import Response, respond, response_of, sampled
-from tradeoff.models import DTYPES, device, load_base, load_tokenizer
+from tradeoff.evaluation.lm import Response, respond, response_of
+from tradeoff.models.base import load_base, load_chat
+from tradeoff.models.chat import Chat
+from tradeoff.models.generation import drawn, generate
+from tradeoff.models.precision import DTYPES, device
+from tradeoff.models.reasoning import opening
 from tradeoff.progress import Progress
 from tradeoff.provenance import CARD, read_json
-from tradeoff.training.tokens import end_ids, prompt_ids, prompt_text
 
 DRAWS = 3  # after the most likely response
 
 
 def distill(
     teacher: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    chat: Chat,
     domain: Domain,
     questions: list[Example],
     batch_size: int,
     seed: int,
 ) -> list[Example]:
-    """The questions to which the teacher found a right response, with it, in their order."""
-    prompts = [prompt_text(tokenizer, question.messages) for question in questions]
+    """The questions to which the teacher found a right response, with it, in their order; its reasoning is left out."""
+    prompts = [chat.prompt(question.messages) for question in questions]
     found: dict[int, str] = {}
     for attempt in range(1 + DRAWS):
         left = [i for i in range(len(questions)) if i not in found]
@@ -44,7 +47,7 @@ def distill(
         for start in range(0, len(left), batch_size):
             chosen = left[start : start + batch_size]
             asked = [prompts[i] for i in chosen]
-            written = _written(teacher, tokenizer, asked, domain.max_new_tokens, attempt, seed)
+            written = _written(teacher, chat, asked, domain.max_new_tokens, attempt, seed)
             for i, response in zip(chosen, written, strict=True):
                 text = response.text.strip()
                 if not response.truncated and _is_right(domain, text, questions[i]):
@@ -59,7 +62,7 @@ def _is_right(domain: Domain, text: str, question: Example) -> bool:
 
 def _written(
     teacher: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    chat: Chat,
     prompts: list[str],
     limit: int,
     attempt: int,
@@ -67,11 +70,10 @@ def _written(
 ) -> list[Response]:
     """A response to each prompt, the most likely one at the first attempt."""
     if attempt == 0:
-        return respond(teacher, tokenizer, prompts, limit, len(prompts))
-    ends = end_ids(tokenizer)
-    heads = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    drawn = sampled(teacher, heads, limit, ends, tokenizer.pad_token_id, seed + attempt)
-    return [response_of(tokenizer, ids, ends) for ids in drawn]
+        return respond(teacher, chat, prompts, limit, len(prompts))
+    heads, limits = [chat.prompt_ids(prompt) for prompt in prompts], [limit] * len(prompts)
+    written = generate(teacher, heads, limits, chat.ends, chat.pad_id, drawn(seed + attempt))
+    return [response_of(chat, ids, opening(prompt)) for ids, prompt in zip(written, prompts, strict=True)]
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def main() -> None:
     model = load_base(a.teacher).to(device(), DTYPES[a.settings["precision"]])
     questions = data.read(a.questions)
     domain = domains.build(a.spec["domain"])
-    kept = distill(model, load_tokenizer(a.teacher), domain, questions, a.settings["batch_size"], a.spec["seed"])
+    kept = distill(model, load_chat(a.teacher), domain, questions, a.settings["batch_size"], a.spec["seed"])
     if not kept:
         raise UserError(
             f"{a.teacher.name} answered none of {len(questions)} questions right, so there is nothing to learn from; "

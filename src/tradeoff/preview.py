@@ -7,14 +7,13 @@ from collections import Counter
 from itertools import takewhile
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from tradeoff import sources
 from tradeoff.errors import UserError, command
-from tradeoff.models import source_tokenizer
+from tradeoff.models.chat import Chat
+from tradeoff.models.import_base import source_chat, source_context
 from tradeoff.study import Study, from_command_line
-from tradeoff.training.encode import kept_of, nothing_left
-from tradeoff.training.tokens import Sequence, end_ids
+from tradeoff.training.encode import kept_of, longest, nothing_left
+from tradeoff.training.tokens import Sequence
 
 OPEN, CLOSE = "⟦", "⟧"  # around what is supervised
 BARS, WIDTH = 10, 40
@@ -36,18 +35,19 @@ def preview(study: Study, model: str, domain: str, shown: int) -> str:
         drawn = known.examples("train", count, study.data.seed, paths)
     except ValueError as error:
         raise UserError(f"domain {domain}, train: {error}") from None
-    tokenizer = source_tokenizer(entry.source, entry.revision)
-    longest = study.training.max_length
-    kept, counts = kept_of(tokenizer, drawn, longest)
+    chat = source_chat(entry.source, entry.revision, entry.settings(), model)
+    limit = longest(study.training.max_length, source_context(entry.source, entry.revision))
+    kept, counts = kept_of(chat, drawn, limit)
     if not kept:
-        raise UserError(f"domain {domain}, train: {nothing_left(counts, longest)}")
+        raise UserError(f"domain {domain}, train: {nothing_left(counts, limit)}")
     lines = [
         f"{model} on {domain}: {len(kept)} of {len(drawn)} examples are trained on, "
         f"{sum(len(s.ids) for s in kept)} tokens, {sum(s.targets for s in kept)} of them supervised",
-        f"  dropped: {_share(counts['dropped_too_long'], len(drawn))} longer than {longest} tokens, "
+        f"  dropped: {_share(counts['dropped_too_long'], len(drawn))} longer than {limit} tokens, "
         f"{_share(counts['dropped_nothing_supervised'], len(drawn))} with nothing to supervise; none is cut",
         f"  {counts['merged_at_boundary']} would be tokenised otherwise if prompt and response were one text",
-        *_marks(tokenizer, kept),
+        *_marks(chat, kept),
+        *_prompting(chat),
         "  tokens of an example:",
         *_histogram([len(s.ids) for s in kept]),
     ]
@@ -55,19 +55,32 @@ def preview(study: Study, model: str, domain: str, shown: int) -> str:
         lines.append(f"  the responses are {known.taught_by}'s to write; below stand the answers it must reach")
     for sequence in kept[:shown]:
         lines.append(f"\n{sequence.id}: {len(sequence.ids)} tokens, {sequence.targets} supervised {OPEN}so{CLOSE}")
-        lines.append(_marked(tokenizer, sequence))
+        lines.append(_marked(chat, sequence))
     return "\n".join(lines)
 
 
-def _marks(tokenizer: PreTrainedTokenizerBase, kept: list[Sequence]) -> list[str]:
+def _marks(chat: Chat, kept: list[Sequence]) -> list[str]:
     """How many begin tokens a sequence starts with, and how many end tokens are supervised: at most 1, and 1."""
-    ends = end_ids(tokenizer)
+    ends, tokenizer = chat.ends, chat.tokenizer
     begins = Counter(sum(1 for _ in takewhile(lambda token: token == tokenizer.bos_token_id, s.ids)) for s in kept)
     ended = Counter(sum(token in ends for token in s.ids[s.prompt_length :]) for s in kept)
-    end = " or ".join(map(tokenizer.decode, sorted(ends)))
+    end = " or ".join(tokenizer.decode([token]) for token in sorted(ends))
     return [
         f"  begin tokens ({tokenizer.bos_token or 'the tokenizer has none'}) at the start: {_counted(begins)}",
         f"  end tokens ({end}) supervised: {_counted(ended)}",
+    ]
+
+
+def _prompting(chat: Chat) -> list[str]:
+    """How the model is talked to, here and in evaluation."""
+    known = chat.describe()
+    arguments = ", ".join(f"{key}: {value}" for key, value in chat.settings.arguments.items()) or "none"
+    prefix = f"; every response begins with {chat.settings.response_prefix!r}" if chat.settings.response_prefix else ""
+    return [
+        f"  generation stops at {' or '.join(known['ends'])}",
+        f"  chat template: {'none' if chat.tokenizer.chat_template is None else f'arguments {arguments}'}{prefix}",
+        f"  a system turn: {known['system_turn']}",
+        f"  date in the prompt: {known['date'] or 'none'}",
     ]
 
 
@@ -85,9 +98,9 @@ def _histogram(lengths: list[int]) -> list[str]:
     ]
 
 
-def _marked(tokenizer: PreTrainedTokenizerBase, sequence: Sequence) -> str:
+def _marked(chat: Chat, sequence: Sequence) -> str:
     prompt, response = sequence.ids[: sequence.prompt_length], sequence.ids[sequence.prompt_length :]
-    return f"{tokenizer.decode(list(prompt))}{OPEN}{tokenizer.decode(list(response))}{CLOSE}"
+    return f"{chat.tokenizer.decode(list(prompt))}{OPEN}{chat.tokenizer.decode(list(response))}{CLOSE}"
 
 
 def _share(part: int, whole: int) -> str:

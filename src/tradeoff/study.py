@@ -7,16 +7,17 @@ reads a study (Snakefile, schema, documentation) reads it through this file.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from tradeoff import evaluation, sources
 from tradeoff.domains import Split
@@ -38,6 +39,9 @@ from tradeoff.evaluation import BASE_TEXT, BASE_TEXTS, Benchmark
 from tradeoff.section import Precision, Section, fail, nearest, plain
 from tradeoff.training.settings import AT, Training
 
+if TYPE_CHECKING:
+    from tradeoff.models.chat import Settings
+
 __all__ = ["AT", "BASE", "Run", "Study", "StudyError", "canonical_rate", "load", "load_for_snakemake", "method_spec"]
 
 BASE = "base"
@@ -53,6 +57,17 @@ class StudyError(UserError):
     """A study that cannot run; the message is one line with file, key and remedy."""
 
 
+def _day(value: object) -> str:
+    """A date in its one spelling."""
+    try:
+        return datetime.date.fromisoformat(str(value)).isoformat()
+    except ValueError:
+        raise fail(f"should be a day such as 2024-07-26, got {shown(value)}") from None
+
+
+Day = Annotated[str, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+
+
 class Model(Section):
     """Where a base model comes from."""
 
@@ -64,7 +79,30 @@ class Model(Section):
         ),
     ]
     revision: Annotated[str | None, Field(description="commit of a hub model, which needs one: 40 hex digits")] = None
+    chat_template: Annotated[
+        dict[str, bool | int | float | str] | Annotated[str, Field(min_length=1)] | None,
+        Field(description="arguments of the chat template, such as {enable_thinking: false}, or a file in its place"),
+    ] = None
+    response_prefix: Annotated[str, Field(description="text with which every response begins; part of the prompt")] = ""
+    date: Annotated[Day, Field(description="day that a chat template prints, in place of today's")] = "2024-07-26"
     parameters: Annotated[float | None, Field(gt=0, description="number of weights, for make plan alone")] = None
+
+    @property
+    def template_file(self) -> Path | None:
+        """A chat template in place of the model's own."""
+        return Path(self.chat_template) if isinstance(self.chat_template, str) else None
+
+    def settings(self) -> Settings:
+        """How the model is to be talked to."""
+        from tradeoff.models.chat import Settings  # imports transformers, which a study is read without
+
+        file = self.template_file
+        return Settings(
+            template=None if file is None else file.read_text(encoding="utf-8"),
+            arguments=self.chat_template if isinstance(self.chat_template, dict) else {},
+            response_prefix=self.response_prefix,
+            date=self.date,
+        )
 
     @model_validator(mode="after")
     def _pinned(self) -> Model:
@@ -91,6 +129,12 @@ class Evaluation(Section):
     batch_size: Annotated[int, Field(ge=1, description="fixed: batch size changes greedy outputs")] = 32
     precision: Annotated[Precision, Field(description="of the evaluation's forward passes")] = "float32"
     system_prompt: Annotated[str | None, Field(description="system turn of the general benchmarks")] = None
+    too_long: Annotated[
+        Literal["wrong", "answer"],
+        Field(
+            description="an item that leaves no room in the model's context: counted as wrong, or answered all the same"
+        ),
+    ] = "wrong"
     allow_code_execution: Annotated[bool, Field(description="let a benchmark run code that a model wrote")] = False
 
 
@@ -193,8 +237,11 @@ class Study(Section):
                             yield Run(model, domain, method, rate, seed)
 
     def model_spec(self, model: str) -> dict[str, Any]:
-        """What decides a base model's weights."""
-        return self.all_models[model].model_dump(exclude={"parameters"})
+        """What decides a base model's weights and prompts."""
+        known = self.all_models[model]
+        file = known.template_file
+        spec = known.model_dump(exclude={"parameters"})
+        return spec if file is None else {**spec, "chat_template": sources.sha256(file)}
 
     def data_spec(self, domain: str, split: Split) -> dict[str, Any]:
         """What decides the examples of a domain's split."""
@@ -241,7 +288,7 @@ class Study(Section):
 
     def evaluation_spec(self) -> dict[str, Any]:
         """What decides how a model is evaluated on every benchmark."""
-        kept = ("batch_size", "precision", "system_prompt")
+        kept = ("batch_size", "precision", "system_prompt", "too_long")
         return {**{key: getattr(self.evaluation, key) for key in kept}, "seed": self.data.seed}
 
     def benchmarks(self, domain: str | None = None) -> dict[str, Benchmark]:
@@ -297,6 +344,12 @@ class Study(Section):
             UserError: one is missing.
         """
         registry = sources.registry()
+        for model, known in self.all_models.items():
+            if known.template_file is not None and not sources.is_file(known.template_file):
+                raise UserError(
+                    f"models.{model}.chat_template: there is no file {one_line(known.template_file)}; name one, or "
+                    "arguments such as {enable_thinking: false}"
+                )
         for domain in self.domains:
             for split in get_args(Split):
                 for name, path in self.read_by(domain, split).items():

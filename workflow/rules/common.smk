@@ -19,6 +19,7 @@ os.environ.update(
 )
 
 from dataclasses import asdict
+from shlex import quote
 
 from tradeoff import sources
 from tradeoff.evaluation import BASE_TEXT, general
@@ -97,6 +98,12 @@ def base_losses(wildcards):
     losses = "<study>/data/{domain}/{model}/base_nll"
     needed = "base_nll" in STUDY.methods[wildcards.method].needs
     return [f"{losses}.json", ancient(f"{losses}.parquet")] if needed else []
+
+
+def chat_template(wildcards):
+    """A chat template in place of the model's own, which lies beside the study."""
+    file = STUDY.all_models[wildcards.model].template_file
+    return ancient(local(str(file))) if file else []
 
 
 def domain_module(domain):

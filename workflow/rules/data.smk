@@ -2,6 +2,8 @@
 
 
 rule import_base:
+    input:
+        template=chat_template,
     output:
         card="<study>/models/{model}/card.json",
         model=directory("<study>/models/{model}/model"),
@@ -10,11 +12,11 @@ rule import_base:
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        source=lambda wildcards: STUDY.all_models[wildcards.model].source,
-        revision=lambda wildcards: STUDY.all_models[wildcards.model].revision or "",
-        code=code_digest(["tradeoff.models"]),
+        spec=lambda wildcards: canonical_json(STUDY.model_spec(wildcards.model)),
+        template=lambda wildcards, input: f"--template {quote(str(input.template))}" if input.template else "",
+        code=code_digest(["tradeoff.models.import_base"]),
     shell:
-        "python -m tradeoff.models {params.source:q} $(dirname {output.card}) --revision={params.revision:q} "
+        "python -m tradeoff.models.import_base {params.spec:q} $(dirname {output.card}) {params.template} "
         "2>&1 | tee {log}"
 
 

@@ -21,6 +21,8 @@ BASE_TEXT = "base_text"
 BASE_TEXTS = 32
 CODE_LENGTH = "code_length"
 INVALID = "invalid"
+# What becomes of a system turn: the template takes it, it opens the first user turn, or there is no template.
+BY_TEMPLATE, IN_USER_TURN, NO_TEMPLATE = "by the template", "opens the first user turn", "a line of its own"
 
 
 @dataclass(frozen=True)

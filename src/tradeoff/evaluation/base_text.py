@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from tradeoff import machine
 from tradeoff.errors import command
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, general
-from tradeoff.evaluation.lm import sampled
 from tradeoff.evaluation.samples import Sample
-from tradeoff.models import DTYPES, device, load_base, load_tokenizer
+from tradeoff.models.base import load_base, load_chat
+from tradeoff.models.chat import Chat, plain
+from tradeoff.models.generation import drawn, generate
+from tradeoff.models.precision import DTYPES, device
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.training.base_nll import token_losses
-from tradeoff.training.tokens import Sequence, end_ids, prompt_ids, prompt_text
+from tradeoff.training.tokens import Sequence
 
 SCHEMA = pa.schema(
     [
@@ -81,22 +83,19 @@ class Text:
     text: str
 
 
-def sample(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int, precision: str, seed: int
-) -> list[Text]:
+def sample(model: PreTrainedModel, chat: Chat, count: int, precision: str, seed: int) -> list[Text]:
     """Draws at most `count` texts, one a prompt, each of at most `NEW_TOKENS` tokens."""
-    prompts = [prompt_text(tokenizer, [{"role": "user", "content": p}]) for p in PROMPTS[:count]]
-    heads = [prompt_ids(tokenizer, p) for p in prompts]
-    pad_id = tokenizer.pad_token_id
+    prompts = [chat.prompt([{"role": "user", "content": p}]) for p in PROMPTS[:count]]
+    heads = [chat.prompt_ids(p) for p in prompts]
+    limits = [NEW_TOKENS] * len(heads)
+    written = generate(model, heads, limits, chat.ends, chat.pad_id, drawn(seed))
     sequences = [
-        Sequence(f"{BASE_TEXT}-{number:03}", (*head, *written), len(head))
-        for number, (head, written) in enumerate(
-            zip(heads, sampled(model, heads, NEW_TOKENS, end_ids(tokenizer), pad_id, seed), strict=True)
-        )
+        Sequence(f"{BASE_TEXT}-{number:03}", (*head, *ids), len(head))
+        for number, (head, ids) in enumerate(zip(heads, written, strict=True))
     ]
-    nll = token_losses(model, sequences, pad_id, BATCH_TOKENS, precision, "base text")
-    written = [tokenizer.decode(s.ids[s.prompt_length :], skip_special_tokens=True) for s in sequences]
-    return [Text(p, s, tuple(n.tolist()), w) for p, s, n, w in zip(prompts, sequences, nll, written, strict=True)]
+    nll = token_losses(model, sequences, chat.pad_id, BATCH_TOKENS, precision, "base text")
+    texts = [chat.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
+    return [Text(plain(p), s, tuple(n.tolist()), t) for p, s, n, t in zip(prompts, sequences, nll, texts, strict=True)]
 
 
 def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str, label: str) -> list[Sample]:
@@ -168,7 +167,7 @@ def main() -> None:
     a = parser.parse_args()
     machine.take()
     model = load_base(a.base).to(device(), DTYPES[a.precision])
-    write(a.output, sample(model, load_tokenizer(a.base), a.items, a.precision, a.seed))
+    write(a.output, sample(model, load_chat(a.base), a.items, a.precision, a.seed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Evaluates one model (the base, or base + delta) on a list of benchmarks and writes every item of them.
 
-Results are kept in a store by a key that holds all that decides them (weights, task version, items, template,
+Results are kept in a store by a key that holds all that decides them (weights, task version, items, rendered prompts,
 settings, precision, kind of device and code), so that one more benchmark costs that benchmark alone, and nothing else
 ever answers for a model.
 """
@@ -9,27 +9,30 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from tradeoff import data, domains, machine
 from tradeoff.errors import UserError, command
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, base_text, from_json
 from tradeoff.evaluation.lm import respond
-from tradeoff.evaluation.samples import SCHEMA, Prompting, Sample, table
-from tradeoff.evaluation.task import Task, run_task
+from tradeoff.evaluation.samples import SCHEMA, Prompting, Sample, table, written
+from tradeoff.evaluation.task import Task
 from tradeoff.evaluation.weights import item_weights
-from tradeoff.models import DTYPES, device, load_result, load_tokenizer
+from tradeoff.models.base import load_chat, load_result
+from tradeoff.models.chat import Chat, plain
+from tradeoff.models.precision import DTYPES, device
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.progress import Progress
 from tradeoff.provenance import CARD, digest, read_json, sha256_file
 from tradeoff.sources import fetched
 from tradeoff.training.base_nll import token_losses
-from tradeoff.training.tokens import encode, prompt_text
+from tradeoff.training.tokens import Sequence
 
 
 @dataclass
@@ -51,8 +54,7 @@ class Evaluator:
     benchmarks: dict[str, dict[str, Any]]
     root: Path
     label: str
-    _model: PreTrainedModel | None = None
-    _tokenizer: PreTrainedTokenizerBase | None = None
+    _tasks: dict[str, Task] = field(default_factory=dict)
 
     def evaluate(self) -> pa.Table:
         """All items of the benchmarks, in their order."""
@@ -69,14 +71,15 @@ class Evaluator:
         return read_parquet(path, schema=SCHEMA)
 
     def _decides(self, name: str) -> dict[str, Any]:
-        """All that a benchmark's outcome hangs on."""
+        """All that a benchmark's outcome depends on."""
         run_card = read_json(self.run / CARD) if self.run else {}
         return {
-            "base": read_json(self.base / CARD)["sha256"],
+            "base": self._card["sha256"],
             "run": {key: run_card.get(key) for key in ("run_id", "delta_sha256", "source_delta_sha256")},
             "spec": self.benchmarks[name],
             "items": self._items_sha256(name),
-            "template": self.tokenizer.chat_template,
+            "chat": self.chat.identity,
+            "prompts": digest(self._prompts(name)),
             "settings": self.settings,
             "device": device().type,
         }
@@ -88,11 +91,20 @@ class Evaluator:
             return [sha256_file(self._examples(name))]
         return [read_json(self._source(datum))["sha256"] for datum in self.benchmarks[name]["benchmark"]["data"]]
 
+    def _prompts(self, name: str) -> list[str]:
+        """What the model reads, item by item."""
+        if name == BASE_TEXT:
+            return [text.prompt for text in base_text.read(self._texts)]
+        if "domain" in self.benchmarks[name]:
+            return [self.chat.prompt(example.messages) for example in data.read(self._examples(name))]
+        return self._task(name).prompts()
+
     def _prompting(self, name: str) -> Prompting:
         spec = self.benchmarks[name]
-        template = self.tokenizer.chat_template
+        known = self.chat.identity
         return Prompting(
-            template="none" if template is None else digest(template),
+            template="none" if known["template"] is None else digest(known),
+            system_turn=self.chat.system_turn,
             system_prompt=None if "domain" in spec or name == BASE_TEXT else self.settings["system_prompt"],
             num_fewshot=spec["benchmark"]["num_fewshot"] or 0,
             max_new_tokens=spec["benchmark"]["max_new_tokens"],
@@ -104,39 +116,37 @@ class Evaluator:
         label = f"evaluate {self.label} on {name}"
         if name == BASE_TEXT:
             texts = base_text.read(self._texts)
-            pad_id = self.tokenizer.pad_token_id
-            return base_text.score(self.model, texts, pad_id, self.settings["precision"], label)
+            return base_text.score(self.model, texts, self.chat.pad_id, self.settings["precision"], label)
         if "domain" in self.benchmarks[name]:
             return self._domain_samples(name, label)
-        return self._task_samples(name, label)
+        return self._task(name).run(self.model, self._context, label)
 
     def _domain_samples(self, name: str, label: str) -> list[Sample]:
         spec = self.benchmarks[name]
         known, domain = from_json(spec["benchmark"]), domains.build(spec["domain"])
-        examples = data.read(self._examples(name))
-        prompts = [prompt_text(self.tokenizer, example.messages) for example in examples]
+        examples, prompts = data.read(self._examples(name)), self._prompts(name)
         progress = Progress(label, len(examples))
-        limit, size = domain.max_new_tokens, self.settings["batch_size"]
-        found = respond(self.model, self.tokenizer, prompts, limit, size, report=progress.advance)
+        limit, size, context = domain.max_new_tokens, self.settings["batch_size"], self._context
+        found = respond(self.model, self.chat, prompts, limit, size, context=context, report=progress.advance)
         outcomes = [domain.score(r.text, example.answer) for r, example in zip(found, examples, strict=True)]
         weights = item_weights(domain.metrics, [example.answer for example in examples], outcomes)
-        sequences = [encode(self.tokenizer, example) for example in examples]
-        pad_id, precision = self.tokenizer.pad_token_id, self.settings["precision"]
-        nll = token_losses(self.model, sequences, pad_id, base_text.BATCH_TOKENS, precision, label)
+        sequences = [_fitted(self.chat.encode(example), context) for example in examples]
+        precision = self.settings["precision"]
+        nll = token_losses(self.model, sequences, self.chat.pad_id, base_text.BATCH_TOKENS, precision, label)
+        decode = self.chat.tokenizer.decode
         return [
             Sample(
                 benchmark=name,
                 task_version=known.version,
                 item=example.id,
-                prompt=prompt,
+                prompt=plain(prompt),
                 target=example.response,
-                response=response.text,
-                truncated=response.truncated,
+                **written(response),
                 invalid=outcome.invalid,
                 values={**outcome.values, CODE_LENGTH: nll_T.double().mean().item()},
                 weights={**weight, CODE_LENGTH: float(len(nll_T))},
                 token_nll=nll_T.tolist(),
-                token_text=[self.tokenizer.decode([token]) for token in sequence.ids[-sequence.targets :]],
+                token_text=[decode([token]) for token in sequence.ids[-sequence.targets :]],
                 text_bytes=len(example.response.encode()),
             )
             for example, prompt, response, outcome, weight, sequence, nll_T in zip(
@@ -144,12 +154,25 @@ class Evaluator:
             )
         ]
 
-    def _task_samples(self, name: str, label: str) -> list[Sample]:
-        spec = self.benchmarks[name]
-        known = from_json(spec["benchmark"])
-        files = {datum: str(fetched(self._source(datum))) for datum in known.data}
-        task = Task(known, spec["items"], files, chat=self.tokenizer.chat_template is not None)
-        return run_task(self.model, self.tokenizer, task, self.settings, label)
+    def _task(self, name: str) -> Task:
+        """An lm-eval task with its items rendered, loaded once."""
+        if name not in self._tasks:
+            spec = self.benchmarks[name]
+            known = from_json(spec["benchmark"])
+            files = {datum: str(fetched(self._source(datum))) for datum in known.data}
+            self._tasks[name] = Task(known, spec["items"], files, self.chat, self.settings)
+        return self._tasks[name]
+
+    @cached_property
+    def _card(self) -> dict[str, Any]:
+        card: dict[str, Any] = read_json(self.base / CARD)
+        return card
+
+    @property
+    def _context(self) -> int | None:
+        """Most tokens of a prompt and its answer; None where the study lets a model answer beyond its context."""
+        limit: int | None = self._card["context"]
+        return None if self.settings["too_long"] == "answer" and not self._card["hard_context"] else limit
 
     @property
     def _texts(self) -> Path:
@@ -161,20 +184,33 @@ class Evaluator:
     def _source(self, datum: str) -> Path:
         return self.root / "sources" / f"{datum}.json"
 
-    @property
+    @cached_property
     def model(self) -> PreTrainedModel:
         """The model, loaded once."""
-        if self._model is None:
-            model = load_result(self.base, self.run)
-            self._model = model.to(device(), DTYPES[self.settings["precision"]]).eval()
-        return self._model
+        model = load_result(self.base, self.run)
+        return model.to(device(), DTYPES[self.settings["precision"]]).eval()
 
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, loaded once."""
-        if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self.base)
-        return self._tokenizer
+    @cached_property
+    def chat(self) -> Chat:
+        """How the model is talked to."""
+        return load_chat(self.base)
+
+
+def _fitted(sequence: Sequence, context: int | None) -> Sequence:
+    """A sequence that the model's context holds: the beginning of its prompt is left out where it does not.
+
+    Raises:
+        UserError: the response alone does not fit.
+    """
+    over = 0 if context is None else len(sequence.ids) - context
+    if over <= 0:
+        return sequence
+    if over >= sequence.prompt_length:
+        raise UserError(
+            f"{sequence.id}: its right response has {sequence.targets} tokens and the model's context {context}; "
+            "leave the item out, or choose a model with a longer context"
+        )
+    return Sequence(sequence.id, sequence.ids[over:], sequence.prompt_length - over)
 
 
 def main() -> None:

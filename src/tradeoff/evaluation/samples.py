@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from tradeoff.evaluation.lm import Response
 
 VALUES = pa.map_(pa.string(), pa.field("value", pa.float64(), nullable=False))
 
@@ -19,7 +23,13 @@ SCHEMA = pa.schema(
         pa.field("response", pa.string(), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
         pa.field("invalid", pa.bool_(), nullable=False),
+        pa.field("reasoning", pa.string()),
+        pa.field("reasoning_tokens", pa.int32(), nullable=False),
+        pa.field("answer_tokens", pa.int32(), nullable=False),
+        pa.field("unfinished", pa.bool_(), nullable=False),
+        pa.field("too_long", pa.bool_(), nullable=False),
         pa.field("template", pa.string(), nullable=False),
+        pa.field("system_turn", pa.string(), nullable=False),
         pa.field("system_prompt", pa.string()),
         pa.field("num_fewshot", pa.int32(), nullable=False),
         pa.field("max_new_tokens", pa.int32()),
@@ -40,7 +50,8 @@ class Prompting:
     """How a benchmark's items were put to a model; scores under different settings are never compared.
 
     Attributes:
-        template: Digest of the chat template, or "none".
+        template: Digest of the chat template with its arguments, date and prefix, or "none".
+        system_turn: What becomes of a system turn; `Chat.system_turn`.
         system_prompt: System turn of a general benchmark; None without one, and for a domain, whose turns are its own.
         num_fewshot: Solved examples ahead of the question.
         max_new_tokens: Generation limit; None where nothing is generated.
@@ -49,6 +60,7 @@ class Prompting:
     """
 
     template: str
+    system_turn: str
     system_prompt: str | None
     num_fewshot: int
     max_new_tokens: int | None
@@ -66,11 +78,16 @@ class Sample:
         item: Identifies the item within the benchmark, the same for every model.
         prompt: The text that the model read.
         target: What the task file names as target.
-        response: What the model wrote; empty for a benchmark without generation.
+        response: What the model answered, its reasoning left out; empty for a benchmark without generation.
         truncated: The response ended at the generation limit.
         invalid: No answer could be read from the response.
         values: A value for each metric; under one of lm-eval's filters it is called `metric,filter`.
         weights: The item's weight in each metric's mean.
+        reasoning: What the model wrote ahead of its answer, None where there was none.
+        reasoning_tokens: Tokens of the reasoning.
+        answer_tokens: Tokens of the answer.
+        unfinished: The model never left its reasoning.
+        too_long: The prompt leaves no room in the model's context, so that the model was not asked.
         token_nll: The nll of each token whose code length was measured, nats; None where none was.
         token_text: The same tokens in letters.
         text_bytes: UTF-8 bytes of that text, without special tokens.
@@ -86,9 +103,19 @@ class Sample:
     invalid: bool
     values: dict[str, float]
     weights: dict[str, float]
+    reasoning: str | None = None
+    reasoning_tokens: int = 0
+    answer_tokens: int = 0
+    unfinished: bool = False
+    too_long: bool = False
     token_nll: list[float] | None = None
     token_text: list[str] | None = None
     text_bytes: int | None = None
+
+
+def written(response: Response) -> dict[str, Any]:
+    """A response as the fields of a sample."""
+    return {"response": response.text, **{key: value for key, value in asdict(response).items() if key != "text"}}
 
 
 def table(samples: Iterable[Sample], prompting: Prompting) -> pa.Table:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tradeoff.models import Delta
+    from tradeoff.models.delta import Delta
 
 Scope = Literal["token", "micro_batch", "step", "previous_step"]
 
@@ -94,9 +94,20 @@ class Method:
         """A scalar added to the loss of an optimizer step; `base` maps parameter names to the base's values."""
         return None
 
+    def difference(self, model: torch.nn.Module, base: dict[str, Tensor]) -> Delta:
+        """The trained model minus the base, under the base's names."""
+        from tradeoff.models.delta import Delta
+
+        return Delta.between(model, base)
+
     def finish(self, delta: Delta) -> Delta:
         """What becomes of the trained difference to the base."""
         return delta
+
+
+def decay(nll: Tensor, tau: Tensor | float) -> Tensor:
+    """exp(-nll / tau), and at a tau of 0 its limit: 1 where nll is 0, else 0."""
+    return (-nll / tau).exp().where(nll > 0, 1.0)
 
 
 def names() -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from tradeoff.methods import Method
 
 if TYPE_CHECKING:
-    from tradeoff.models import Delta
+    from tradeoff.models.delta import Delta
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tradeoff.methods import Method
+from tradeoff.methods import Method, decay
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,5 @@ class FLOW(Method):
     tau: Annotated[float, Field(gt=0)] | Literal["median"] = "median"
 
     def example_weights(self, base_nll_E: Tensor) -> Tensor:
-        """exp(-f / tau), [examples]."""
-        tau = base_nll_E.quantile(0.5) if self.tau == "median" else self.tau
-        return (-base_nll_E / tau).exp()
+        """exp(-f / tau), [examples]; with a median of 0, 1 for the examples whose f is 0 and 0 for the others."""
+        return decay(base_nll_E, base_nll_E.quantile(0.5) if self.tau == "median" else self.tau)

@@ -1,9 +1,13 @@
-"""LoRA: low-rank adapters on every linear layer but the head, base frozen. Hu et al. 2021, arXiv 2106.09685."""
+"""LoRA: low-rank adapters on every linear layer of the decoder and its experts, base frozen.
+
+Hu et al. 2021, arXiv 2106.09685.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -11,8 +15,9 @@ from tradeoff.methods import Method
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
-    from tradeoff.models import Delta
+    from tradeoff.models.delta import Delta, LowRank
 
 
 @dataclass(frozen=True)
@@ -37,22 +42,47 @@ class LoRA(Method):
         return self.lr_multiplier
 
     def prepare(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Freezes the base and adds adapters."""
-        from peft import LoraConfig, get_peft_model
+        """Freezes the base and adds adapters to linear layers and to stacked experts; prints what has none."""
+        from peft import LoraConfig, inject_adapter_in_model
 
-        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0, target_modules="all-linear")
-        return get_peft_model(model, config, autocast_adapter_dtype=True)
+        from tradeoff.models.parts import adaptable_weights, without_config
 
-    def finish(self, delta: Delta) -> Delta:
-        """Pairs the adapters' matrices into low-rank factors of the base's own weights."""
-        from tradeoff.models import Delta, LowRank
+        weights, others = adaptable_weights(model)
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=0.0,
+            target_modules=[name.removesuffix(".weight") for name, weight in weights.items() if weight.ndim == 2],
+            target_parameters=[name for name, weight in weights.items() if weight.ndim == 3],
+        )
+        print(f"lora: adapts {len(weights)} weights; no adapter on {', '.join(sorted(others)) or 'none'}", flush=True)
+        # By a model's configuration, peft would rename targets and leave some out.
+        inject_adapter_in_model(config, without_config(model))
+        return model
 
-        prefix, a, b = "base_model.model.", ".lora_A.default.weight", ".lora_B.default.weight"
-        scale = self.alpha / self.rank
-        factors = {
-            name.removeprefix(prefix).replace(a, ".weight"): LowRank(A, scale * delta.dense[name.replace(a, b)])
-            for name, A in delta.dense.items()
-            if name.endswith(a)
-        }
-        assert 2 * len(factors) == len(delta.dense), "a trained tensor that is no adapter"
-        return Delta(factors=factors)
+    def difference(self, model: torch.nn.Module, base: dict[str, Tensor]) -> Delta:
+        """The adapters as low-rank factors of the base's own weights."""
+        from tradeoff.models.delta import Delta
+
+        return Delta(factors=dict(_factors(model)))
+
+
+def _factors(model: torch.nn.Module) -> Iterator[tuple[str, LowRank]]:
+    """Of each adapted weight; peft nests the wrappers of several experts' weights in one module."""
+    from peft.tuners.lora import LoraLayer, ParamWrapper
+
+    from tradeoff.models.delta import LowRank
+    from tradeoff.training.sharding import whole
+
+    def held(tensor: Tensor) -> Tensor:
+        return whole(tensor.detach()).float().cpu()
+
+    for path, module in model.named_modules():
+        layer: Any = module
+        name = path.replace(".base_layer", "")
+        if isinstance(layer, ParamWrapper):
+            left, right, scale = layer.get_delta_factors("default")
+            yield f"{name}.{layer.parameter_name}", LowRank(held(right), scale * held(left))
+        elif isinstance(layer, LoraLayer):
+            a, b = held(layer.lora_A["default"].weight), layer.scaling["default"] * held(layer.lora_B["default"].weight)
+            yield f"{name}.weight", LowRank(b.T, a.T) if layer.fan_in_fan_out else LowRank(a, b)

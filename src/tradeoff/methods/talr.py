@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tradeoff.methods import Method, Scope, Tokens
+from tradeoff.methods import Method, Scope, Tokens, decay
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,16 @@ class TALR(Method):
         return self.tau_scope if isinstance(self.tau, str) or self.normalise else "token"
 
     def token_weights(self, tokens: Tokens) -> Tensor:
-        """max(exp(-nll / tau), floor), [T]."""
+        """max(exp(-nll / tau), floor), [T]; with a median of 0, 1 where nll is 0 and the floor elsewhere."""
         if self.scope == "token":
             return self._weights(tokens.nll_T, float(self.tau))
         assert tokens.reference is not None
         tau = self._tau(tokens.reference)
         weights_T = self._weights(tokens.nll_T, tau)
-        return weights_T / self._weights(tokens.reference.nll_T, tau).mean() if self.normalise else weights_T
+        if self.normalise:
+            mean = self._weights(tokens.reference.nll_T, tau).mean()
+            weights_T = weights_T / mean.clamp(min=TINY)  # all weights may be 0
+        return weights_T
 
     def _tau(self, tokens: Tokens) -> Tensor | float:
         if self.tau == "median_sequence":
@@ -59,4 +64,4 @@ class TALR(Method):
         return float(self.tau)
 
     def _weights(self, nll_T: Tensor, tau: Tensor | float) -> Tensor:
-        return (-nll_T / tau).exp().clamp(min=self.floor)
+        return decay(nll_T, tau).clamp(min=self.floor)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from tradeoff.evaluation import CODE_LENGTH, Benchmark
+from tradeoff.evaluation import CODE_LENGTH, IN_USER_TURN, Benchmark
 from tradeoff.study import BASE, canonical_rate
 
 WIDTH = 120
@@ -47,17 +47,34 @@ def summary(
                 ]
             )
         )
-    return "\n".join([*blocks, *_truncated(scores), *_recommended(recommendation)]) + "\n"
+    return "\n".join([*blocks, *_cut(scores), *_folded(scores), *_recommended(recommendation)]) + "\n"
 
 
-def _truncated(scores: pd.DataFrame) -> list[str]:
-    """A line for each benchmark at whose limit many answers of some model ended."""
-    shares = (scores["n_truncated"] / scores["n"]).groupby(scores["benchmark"], sort=False).max()
+def _cut(scores: pd.DataFrame) -> list[str]:
+    """A line for each benchmark of which many answers of some model were cut, or not given at all."""
     limits = scores.groupby("benchmark")["max_new_tokens"].first()
+    what = {
+        "n_truncated": "answers ended at the limit of {limit} tokens",
+        "n_unfinished": "answers never left the model's reasoning",
+        "n_too_long": "items leave no room in the model's context",
+    }
+    lines = []
+    for column, told in what.items():
+        shares = (scores[column] / scores["n"]).groupby(scores["benchmark"], sort=False).max()
+        lines += [
+            f"{name}: of one model up to {share:.0%} of the {told.format(limit=limits[name])}"
+            for name, share in zip(shares.index, shares, strict=True)
+            if share > (MOST_TRUNCATED if column == "n_truncated" else 0)
+        ]
+    return lines
+
+
+def _folded(scores: pd.DataFrame) -> list[str]:
+    """A line for each model whose template takes no system turn."""
+    folded = scores[scores["system_turn"] == IN_USER_TURN]
     return [
-        f"{name}: of one model up to {share:.0%} of the answers ended at the limit of {limits[name]} tokens"
-        for name, share in zip(shares.index, shares, strict=True)
-        if share > MOST_TRUNCATED
+        f"{model}: its chat template takes no system turn; a system text {IN_USER_TURN}"
+        for model in folded["model"].unique()
     ]
 
 

@@ -102,6 +102,7 @@ def collect(entries: list[Entry], benchmarks: Mapping[str, Benchmark]) -> pd.Dat
         frames.append(frame[frame["benchmark"].isin(entry.benchmarks)].assign(**run, **way))
     table = pd.concat(frames, ignore_index=True)
     _check_asked_alike(table)
+    _check_one_prompt(table)
     return table.astype({**schemas.NULLABLE, "step": "Int32"})
 
 
@@ -138,6 +139,21 @@ def strings(items: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
     return {key: list(tokens) for key, tokens in zip(keys, once["token_text"], strict=True)}
 
 
+def _check_one_prompt(table: pd.DataFrame) -> None:
+    """Refuses runs that read other prompts than their base for the same item.
+
+    Raises:
+        UserError: two prompts of an item differ.
+    """
+    read = table.groupby(["model", "benchmark", "item"], sort=False)["prompt"].nunique()
+    if len(differ := read[read > 1]):
+        model, benchmark, item = differ.index[0]
+        raise UserError(
+            f"{benchmark}: {model} and its runs read different prompts for {item} and {len(differ) - 1} more items; "
+            "delete the samples.parquet of one kind and run again"
+        )
+
+
 def _check_asked_alike(table: pd.DataFrame) -> None:
     """Refuses scores of one benchmark that were got in different ways; chat templates may differ between base models.
 
@@ -145,7 +161,7 @@ def _check_asked_alike(table: pd.DataFrame) -> None:
         UserError: two models were asked differently.
     """
     for column in ("task_version", *(field.name for field in schemas.PROMPTING)):
-        groups = ["benchmark", "model"] if column == "template" else ["benchmark"]
+        groups = ["benchmark", "model"] if column in ("template", "system_turn") else ["benchmark"]
         for (name, *_), rows in table.groupby(groups, sort=False):
             found = rows.drop_duplicates(column)
             if len(found) > 1:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tradeoff.evaluation import samples
 from tradeoff.parquet import read_parquet, write_parquet
 
-VERSION = "4"
+VERSION = "5"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -50,6 +50,10 @@ SCORES = pa.schema(
         _required("n", pa.int32()),
         _required("n_truncated", pa.int32()),
         _required("n_invalid", pa.int32()),
+        _required("n_unfinished", pa.int32()),  # answers that never left the model's reasoning
+        _required("n_too_long", pa.int32()),  # items that the model's context has no room for
+        _required("reasoning_tokens", pa.int64()),  # over all items
+        _required("answer_tokens", pa.int64()),
     ]
 )
 

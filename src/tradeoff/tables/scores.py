@@ -33,7 +33,7 @@ def long(samples: pd.DataFrame) -> pd.DataFrame:
 
     Under a filter of its own an answer may be unreadable where it is readable under another; `invalid` follows that.
     """
-    rows = samples.drop(columns=["prompt", "target", "response"]).reset_index(drop=True)
+    rows = samples.drop(columns=["prompt", "target", "response", "reasoning"]).reset_index(drop=True)
     values = [dict(v) for v in rows.pop("values")]
     weights = [dict(w) for w in rows.pop("weights")]
     kept = [[key for key in v if key.partition(",")[0] != INVALID] for v in values]
@@ -57,7 +57,7 @@ def scores(samples: pd.DataFrame) -> pd.DataFrame:
     Args:
         samples: In the columns of `schemas.SAMPLES`.
     """
-    keys = [name for name in schemas.SCORES.names if name not in ("value", "stderr", "n", "n_truncated", "n_invalid")]
+    keys = schemas.SCORES.names[: schemas.SCORES.names.index("value")]
     rows = []
     for key, items in long(samples).groupby(keys, dropna=False, sort=False):
         value, stderr = weighted_mean(items["value"].to_numpy(float), items["weight"].to_numpy(float))
@@ -69,6 +69,10 @@ def scores(samples: pd.DataFrame) -> pd.DataFrame:
                 "n": len(items),
                 "n_truncated": int(items["truncated"].sum()),
                 "n_invalid": int(items["invalid"].sum()),
+                "n_unfinished": int(items["unfinished"].sum()),
+                "n_too_long": int(items["too_long"].sum()),
+                "reasoning_tokens": int(items["reasoning_tokens"].sum()),
+                "answer_tokens": int(items["answer_tokens"].sum()),
             }
         )
     return pd.DataFrame(rows).astype(schemas.NULLABLE)[schemas.SCORES.names]

@@ -14,10 +14,11 @@ from transformers import PreTrainedModel
 
 from tradeoff import data, machine
 from tradeoff.errors import command
-from tradeoff.models import DTYPES, device, load_base, load_tokenizer
+from tradeoff.models.base import load_base, load_chat
+from tradeoff.models.precision import DTYPES, device
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.tables.replicates import Array
-from tradeoff.training.tokens import Sequence, encode
+from tradeoff.training.tokens import Sequence
 
 SCHEMA = pa.schema(
     [
@@ -74,8 +75,8 @@ def main() -> None:
     parser.add_argument("--precision", required=True)
     a = parser.parse_args()
     machine.take()
-    tokenizer = load_tokenizer(a.base)
-    sequences = [encode(tokenizer, example) for example in data.read(a.examples)[:ITEMS]]
+    chat = load_chat(a.base)
+    sequences = [chat.encode(example) for example in data.read(a.examples)[:ITEMS]]
     rows = measure(load_base(a.base).to(device(), DTYPES[a.precision]).eval(), sequences)
     write_parquet(a.output, rows)
 

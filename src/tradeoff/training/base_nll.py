@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tradeoff import machine
 from tradeoff.errors import command
-from tradeoff.models import autocast, device, load_base, load_tokenizer
+from tradeoff.models.base import load_base, load_chat
+from tradeoff.models.precision import autocast, device
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.progress import Progress
 from tradeoff.provenance import carded, sha256_file, write_json
@@ -65,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     machine.take()
     sequences = tokens.read(carded(arguments.tokens))
-    pad_id = load_tokenizer(arguments.base).pad_token_id
+    pad_id = load_chat(arguments.base).pad_id
     nll = token_losses(
         load_base(arguments.base), sequences, pad_id, arguments.batch_tokens, arguments.precision, "base losses"
     )

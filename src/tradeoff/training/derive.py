@@ -10,7 +10,7 @@ from typing import Any
 
 from tradeoff import machine, methods
 from tradeoff.errors import command
-from tradeoff.models import load_delta, load_parameters
+from tradeoff.models.base import load_delta, load_parameters
 from tradeoff.provenance import CARD, lock_sha256, read_json, run_id, write_json
 
 # A snapshot knows where it was taken; a finished run, what it cost.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from tradeoff import data
 from tradeoff.domains import Example
 from tradeoff.errors import UserError, command
-from tradeoff.models import load_tokenizer
+from tradeoff.models.base import context, load_chat
+from tradeoff.models.chat import Chat
 from tradeoff.provenance import sha256_file, write_json
 from tradeoff.training import batches, tokens
 
@@ -21,32 +20,39 @@ def encode(base: Path, examples: Path, max_length: int, output: Path) -> None:
     Raises:
         UserError: nothing is left to train on.
     """
-    kept, counts = kept_of(load_tokenizer(base), data.read(examples), max_length)
+    limit = longest(max_length, context(base))
+    kept, counts = kept_of(load_chat(base), data.read(examples), limit)
     if not kept:
-        raise UserError(f"{examples}: {nothing_left(counts, max_length)}")
+        raise UserError(f"{examples}: {nothing_left(counts, limit)}")
     tokens.write(output, kept)
     card = {"sha256": sha256_file(output), **batches.describe(kept), **counts}
     write_json(output.with_suffix(".json"), card)
     print(f"{examples}: {card}")
 
 
-def kept_of(
-    tokenizer: PreTrainedTokenizerBase, drawn: list[Example], max_length: int
-) -> tuple[list[tokens.Sequence], dict[str, int]]:
+def longest(max_length: int, context: int | None) -> int:
+    """Most tokens of an example: a study's `max_length`, or what the model reads if that is less."""
+    return max_length if context is None else min(max_length, context)
+
+
+def kept_of(chat: Chat, drawn: list[Example], max_length: int) -> tuple[list[tokens.Sequence], dict[str, int]]:
     """The examples that can be trained on, as tokens, and how many were dropped for which reason, or look odd."""
-    encoded = [tokens.encode(tokenizer, example) for example in drawn]
-    kept = [s for s in encoded if s.targets > 0 and len(s.ids) <= max_length]
+    encoded = [chat.encode_and_compare(example) for example in drawn]
+    kept = [s for s, _ in encoded if s.targets > 0 and len(s.ids) <= max_length]
     return kept, {
-        "dropped_too_long": sum(len(s.ids) > max_length for s in encoded),
-        "dropped_nothing_supervised": sum(s.targets <= 0 and len(s.ids) <= max_length for s in encoded),
-        "merged_at_boundary": sum(tokens.merges_at_boundary(tokenizer, example) for example in drawn),
+        "dropped_too_long": sum(len(s.ids) > max_length for s, _ in encoded),
+        "dropped_nothing_supervised": sum(s.targets <= 0 and len(s.ids) <= max_length for s, _ in encoded),
+        "merged_at_boundary": sum(merges for _, merges in encoded),
     }
 
 
 def nothing_left(counts: dict[str, int], max_length: int) -> str:
     """Why no example can be trained on, and the remedy."""
     if counts["dropped_too_long"]:
-        return f"no example has at most {max_length} tokens and something to supervise; raise training.max_length"
+        return (
+            f"no example has at most {max_length} tokens and something to supervise; raise training.max_length, if the "
+            "model reads more"
+        )
     return "no example has a token to supervise; give the responses some text"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from tradeoff.models.parts import linear_weights, text_config
 from tradeoff.training.tokens import Sequence
 
 
@@ -15,7 +16,7 @@ class Work:
     """What a model's matrix products cost, counting a multiplication and an addition as 2 (arXiv 2001.08361).
 
     Attributes:
-        linear: Weights that every token is multiplied with.
+        linear: Weights that every token is multiplied with; of experts, as many as a token goes to.
         head: Weights that every supervised token is multiplied with as well.
         width: Layers x hidden size, for attention's products over the tokens before.
     """
@@ -26,13 +27,13 @@ class Work:
 
     @classmethod
     def of(cls, model: nn.Module) -> Work:
-        """Reads the sizes off a causal language model of transformers."""
+        """Reads the sizes off a causal language model of transformers; only its text is counted."""
         inner: Any = model
-        head = inner.get_output_embeddings().weight
-        tables = {id(head), id(inner.get_input_embeddings().weight)}
-        linear = sum(p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in tables)
-        text = inner.config.get_text_config()
-        return cls(linear, head.numel(), text.num_hidden_layers * text.hidden_size)
+        text = text_config(model)
+        chosen = getattr(text, "num_experts_per_tok", None)
+        weights, _ = linear_weights(model)
+        linear = sum(w[:chosen].numel() if w.ndim == 3 else w.numel() for w in weights.values())
+        return cls(linear, inner.get_output_embeddings().weight.numel(), text.num_hidden_layers * text.hidden_size)
 
     def forward(self, sequence: Sequence) -> int:
         """FLOPs of reading a sequence once; attention is causal, so half of the square."""

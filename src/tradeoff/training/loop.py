@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from tradeoff import machine
 from tradeoff.errors import Interrupted, UserError
 from tradeoff.methods import Method, Tokens
-from tradeoff.models import Delta, device
+from tradeoff.models.delta import Delta
+from tradeoff.models.parts import decoder_layers, freeze_rest
+from tradeoff.models.precision import device
 from tradeoff.training import batches, packing, sharding
 from tradeoff.training.batches import Batch
 from tradeoff.training.checkpoints import Checkpoints, Moment, random_state, restore, set_random_state, state_of
@@ -108,16 +110,18 @@ def train(
     work = Work.of(model)
     if settings.packing:
         packing.attend_within(_of_transformers(model), accelerator.device, settings.precision)
+    freeze_rest(model)
+    layers = decoder_layers(model)
     model = method.prepare(model)
     if settings.gradient_checkpointing:
         _of_transformers(model).gradient_checkpointing_enable({"use_reentrant": False})
     if settings.compile:
-        for layer in sharding.layers(model):
+        for layer in layers:
             layer.compile(dynamic=True)
     split = settings.shard and accelerator.num_processes > 1
     losses: nn.Module = TokenLosses(model, compiled=settings.compile and not split).train()
     if split:
-        sharding.shard(losses.to(accelerator.device))
+        sharding.shard(losses.to(accelerator.device), layers)
     losses = accelerator.prepare_model(losses, evaluation_mode=split)  # parts of one model are not copies of it as well
     named = [(name, p) for name, p in losses.named_parameters() if p.requires_grad]
     trained = [parameter for _, parameter in named]
@@ -178,7 +182,7 @@ def train(
         history.append(step)
         report(step)
         if snapshots and len(history) in snapshots:
-            snapshots[len(history)](method.finish(Delta.between(model, base)))
+            snapshots[len(history)](method.finish(method.difference(model, base)))
         if checkpoints is not None and number + 1 < total and _agreed(checkpoints.due(), accelerator):
             seconds = time.perf_counter() - started
             _save(
@@ -196,7 +200,7 @@ def train(
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
     }
-    return Result(method.finish(Delta.between(model, base)), history, cost)
+    return Result(method.finish(method.difference(model, base)), history, cost)
 
 
 def _of_transformers(model: nn.Module) -> Any:

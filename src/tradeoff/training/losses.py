@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tradeoff.models.parts import Head, text_decoder
+from tradeoff.models.precision import uncached
 from tradeoff.training.batches import Batch
 
 CHUNK = {"cpu": 512, "cuda": 2048}  # tokens whose logits exist at once; a GPU is faster with more
@@ -32,29 +34,22 @@ class TokenLosses(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Nats, float32, [supervised tokens], in the order of `Batch.sequence_T`."""
-        # `nn.Module` does not declare what models of transformers and peft have.
-        model: Any = self.model
-        if hasattr(model, "get_base_model"):
-            model = model.get_base_model()
-        hidden_BLD = model.get_decoder()(
-            input_ids=batch.ids_BL,
-            position_ids=batch.position_BL,
-            use_cache=False,
-            **_boundaries(batch),
-        ).last_hidden_state
+        model = self.model
+        hidden_BLD = text_decoder(model)(input_ids=batch.ids_BL, use_cache=False, **_packed(batch)).last_hidden_state
         # Position l predicts token l + 1: the states one to the left of each target.
         hidden_TD = hidden_BLD[:, :-1][batch.supervised_BL[:, 1:]]
         targets_T = batch.ids_BL[batch.supervised_BL]
         chunk = CHUNK[hidden_TD.device.type]
-        return token_nll(hidden_TD, targets_T, model.get_output_embeddings(), chunk, self._chunk_nll)
+        return token_nll(hidden_TD, targets_T, Head.of(model), chunk, self._chunk_nll)
 
 
-def _boundaries(batch: Batch) -> dict[str, Any]:
-    """A packed row's, under transformers' names, for an attention that takes them."""
+def _packed(batch: Batch) -> dict[str, Any]:
+    """A packed row's positions and boundaries, under transformers' names, for an attention that takes them."""
     if batch.boundary_N is None:
         return {}
     boundary_N, longest = batch.boundary_N, batch.longest
     return {
+        "position_ids": batch.position_BL,
         "cu_seq_lens_q": boundary_N,
         "cu_seq_lens_k": boundary_N,
         "max_length_q": longest,
@@ -62,24 +57,25 @@ def _boundaries(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _chunk_nll(hidden_CD: Tensor, targets_C: Tensor, head: nn.Module) -> Tensor:
-    logits_CV = head(hidden_CD).float()
-    return torch.nn.functional.cross_entropy(logits_CV, targets_C, reduction="none")
+def _chunk_nll(hidden_CD: Tensor, targets_C: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+    # A weight that autocast casts once and keeps would have its chunks' gradients summed in bfloat16.
+    with uncached(hidden_CD.device.type):
+        return torch.nn.functional.cross_entropy(head(hidden_CD).float(), targets_C, reduction="none")
 
 
 def token_nll(
     hidden_TD: Tensor,
     targets_T: Tensor,
-    head: nn.Module,
+    head: Callable[[Tensor], Tensor],
     chunk: int,
-    chunk_nll: Callable[[Tensor, Tensor, nn.Module], Tensor] = _chunk_nll,
+    chunk_nll: Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor] = _chunk_nll,
 ) -> Tensor:
     """-log softmax(head(hidden))[target] for each token, nats, float32, [T]; exact gradients into `hidden` and `head`.
 
     Args:
         hidden_TD: Last hidden states, one for each target.
         targets_T: Target ids.
-        head: Maps [*, D] to logits [*, V]; its weight may be tied or frozen.
+        head: Maps [*, D] to logits [*, V].
         chunk: Tokens whose logits exist at once.
         chunk_nll: The same of a chunk, compiled or as it is.
     """

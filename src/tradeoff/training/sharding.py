@@ -10,17 +10,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def shard(losses: nn.Module) -> None:
+def shard(losses: nn.Module, layers: list[nn.Module]) -> None:
     """Splits a model's decoder layers one by one, and the rest with the module that is called."""
-    for layer in layers(losses):
+    for layer in layers:
         fully_shard(layer)
     fully_shard(losses)
-
-
-def layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder layers of a model of transformers."""
-    lists = [m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and name.endswith("layers")]
-    return [layer for found in lists for layer in found]
 
 
 def summed(losses: nn.Module, last: bool, accelerator: Accelerator) -> AbstractContextManager[None]:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tradeoff import machine, methods
 from tradeoff.errors import command
-from tradeoff.models import DELTA, Delta, load_base, load_parameters, load_tokenizer
+from tradeoff.models.base import load_base, load_chat, load_parameters
+from tradeoff.models.delta import DELTA, Delta
 from tradeoff.parquet import write_parquet
 from tradeoff.progress import Progress
 from tradeoff.provenance import (
@@ -97,7 +98,7 @@ def train_run(
             settings,
             float(spec["learning_rate"]),
             spec["seed"],
-            load_tokenizer(base).pad_token_id,
+            load_chat(base).pad_id,
             parameters,
             read_means(base_nll) if base_nll else None,
             lambda step: progress.advance(to=step.step + 1, note=f"nll {step.nll:.3f}"),

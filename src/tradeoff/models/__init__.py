@@ -1,0 +1,1 @@
+"""Base models and results: import and probe, prompts and targets, parts, base + delta."""

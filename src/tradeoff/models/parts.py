@@ -1,0 +1,130 @@
+"""The parts of a model that this project touches: the text decoder, its embeddings and its head.
+
+Only these are trained, counted and stored. What else a model has (a vision tower, say) stays as it is, and an export
+has it whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+
+def text_decoder(model: nn.Module) -> Any:
+    """The module that maps token ids to last hidden states."""
+    # `nn.Module` does not declare what models of transformers have.
+    known: Any = model
+    found = (known.get_decoder(), known.base_model, getattr(model, "model", None))
+    return next(module for module in found if module is not None and module is not model)
+
+
+def text_config(model: nn.Module) -> Any:
+    """The configuration of the text decoder."""
+    known: Any = model
+    return known.config.get_text_config(decoder=True)
+
+
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers of the text decoder, first to last."""
+    count = text_config(model).num_hidden_layers
+    lists = [m for m in text_decoder(model).modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    return list(lists[0]) if lists else []
+
+
+def text_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters of the decoder, the embeddings and the head by name; a tied tensor once, under its first name."""
+    known: Any = model
+    modules = (text_decoder(model), known.get_input_embeddings(), known.get_output_embeddings())
+    theirs = {id(parameter) for module in modules for parameter in module.parameters()}
+    return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in theirs}
+
+
+def freeze_rest(model: nn.Module) -> None:
+    """Lets gradients flow into the text's parameters alone."""
+    theirs = set(text_parameters(model))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in theirs)
+
+
+@dataclass(frozen=True)
+class Head:
+    """From last hidden states to logits, as the model itself does it.
+
+    Attributes:
+        projection: Maps [*, D] to [*, V]; its weight may be tied or frozen.
+        scale: Factor on the projection's output (Granite, Cohere, Falcon-H1).
+        cap: c of c tanh(logits / c) (Gemma 2), or None.
+    """
+
+    projection: nn.Module
+    scale: float = 1.0
+    cap: float | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Head:
+        """The head of a causal language model of transformers, by its configuration; `probe` checks it."""
+        known: Any = model
+        config = text_config(model)
+        scale = 1.0
+        for name in ("logit_scale", "lm_head_multiplier", "output_multiplier"):
+            scale *= getattr(config, name, None) or 1.0
+        scale /= getattr(config, "logits_scaling", None) or 1.0
+        return cls(known.get_output_embeddings(), scale, getattr(config, "final_logit_softcapping", None))
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Logits, float32, [*, V]."""
+        logits = self.projection(hidden).float()
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.cap is not None:
+            logits = self.cap * torch.tanh(logits / self.cap)
+        return logits
+
+
+def linear_weights(model: nn.Module) -> tuple[dict[str, nn.Parameter], set[str]]:
+    """The decoder's weights that multiply tokens, and the last names of its other weights of two or more dimensions.
+
+    A weight is a matrix of a linear layer or three-dimensional, one matrix for each expert.
+    """
+    decoder, tables = text_decoder(model), _tables(model)
+    prefix = next(name for name, module in model.named_modules() if module is decoder)
+    weights: dict[str, nn.Parameter] = {}
+    others = set()
+    for path, module in decoder.named_modules(prefix=prefix):
+        linear = isinstance(module, nn.Linear | Conv1D)
+        experts = not linear and not type(module).__module__.startswith("torch.nn")
+        for name, parameter in module.named_parameters(prefix=path, recurse=False):
+            if id(parameter) in tables or parameter.ndim < 2:
+                continue
+            if (linear and parameter.ndim == 2) or (experts and parameter.ndim == 3):
+                weights[name] = parameter
+            else:
+                others.add(".".join(name.rsplit(".", 2)[-2:]))
+    return weights, others
+
+
+def adaptable_weights(model: nn.Module) -> tuple[dict[str, nn.Parameter], set[str]]:
+    """As `linear_weights`, without those that fused kernels read past their module, where an adapter would not act."""
+    weights, others = linear_weights(model)
+    for path, module in model.named_modules():
+        if "Mamba" in type(module).__name__ and weights.pop(f"{path}.out_proj.weight", None) is not None:
+            others.add(f"{path.rpartition('.')[2]}.out_proj.weight")
+    return weights, others
+
+
+def without_config(model: nn.Module) -> nn.Module:
+    """The model's children in a plain module, for a library that treats a model by its configuration."""
+    bare = nn.Module()
+    for name, child in model.named_children():
+        bare.add_module(name, child)
+    return bare
+
+
+def _tables(model: nn.Module) -> set[int]:
+    """The embedding and the head, which are one tensor where they are tied."""
+    known: Any = model
+    return {id(module.weight) for module in (known.get_input_embeddings(), known.get_output_embeddings())}

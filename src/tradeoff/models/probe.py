@@ -1,0 +1,90 @@
+"""What the rest of the project relies on, tried on a base model before anything is trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tradeoff.errors import UserError, one_line
+from tradeoff.models.chat import Chat
+from tradeoff.models.generation import argmax, generate
+from tradeoff.models.parts import text_parameters
+from tradeoff.training import batches, tokens
+from tradeoff.training.losses import TokenLosses
+
+TEXTS = ("Is water wet?", "Name three rivers of Europe and the seas that they flow into.", "Hello")
+WRITTEN = 6
+# Relative distance of two ways to the same logits: rounding stays far below, another computation is far above.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
+
+
+@torch.no_grad()
+def probe(model: PreTrainedModel, chat: Chat) -> dict[str, float]:
+    """Token losses against the model's own logits, and generation in a batch against the model without cache or batch.
+
+    Returns:
+        losses: Largest difference of a token's nll, nats.
+        generation: Distance of the logits, relative to their spread.
+
+    Raises:
+        UserError: this model is not computed right here, so it is refused.
+    """
+    assert text_parameters(model), "no parameters to train"
+    tolerance = TOLERANCE.get(model.dtype, 0.1)
+    prompts = [chat.prompt_ids(chat.prompt([{"role": "user", "content": text}])) for text in TEXTS]
+    found = {}
+    for name, measure in (("losses", _losses), ("generation", _generation)):
+        try:
+            found[name] = measure(model, chat, prompts)
+        except UserError:
+            raise
+        except Exception as error:  # a model of an unknown kind may raise anything
+            raise UserError(
+                f"{_what(model)}: its {name} cannot be computed here ({one_line(error)}); {_OTHER}"
+            ) from None
+        if not found[name] <= tolerance:
+            raise UserError(f"{_what(model)}: its {name} differ by {found[name]:.2g} from the model's own; {_OTHER}")
+    return found
+
+
+def _losses(model: PreTrainedModel, chat: Chat, prompts: list[list[int]]) -> float:
+    sequences = [tokens.Sequence(str(n), tuple(ids), 0) for n, ids in enumerate(prompts)]
+    batch = batches.collate(list(range(len(sequences))), sequences, chat.pad_id)
+    found = TokenLosses(model).eval()(batch).split([s.targets for s in sequences])
+    worst = 0.0
+    for ids, nll_T in zip(prompts, found, strict=True):
+        logits_LV = _own(model, ids)
+        own_T = torch.nn.functional.cross_entropy(logits_LV[:-1], torch.tensor(ids[1:]), reduction="none")
+        worst = max(worst, (nll_T - own_T).abs().max().item())
+    return worst
+
+
+def _generation(model: PreTrainedModel, chat: Chat, prompts: list[list[int]]) -> float:
+    seen: list[Tensor] = []
+
+    def watched(logits_BV: Tensor) -> Tensor:
+        seen.append(logits_BV.float())
+        return argmax(logits_BV)
+
+    # Nothing ends a row, so that all are as long.
+    written = generate(model, prompts, [WRITTEN] * len(prompts), frozenset(), chat.pad_id, watched)
+    squares = spread = 0.0
+    for row, (prompt, ids) in enumerate(zip(prompts, written, strict=True)):
+        own_WV = _own(model, prompt + ids[:-1])[len(prompt) - 1 :]
+        found_WV = torch.stack([logits_BV[row] for logits_BV in seen])
+        squares += (found_WV - own_WV).square().sum().item()
+        spread += (own_WV - own_WV.mean(-1, keepdim=True)).square().sum().item()
+    return float((squares / spread) ** 0.5)
+
+
+def _own(model: PreTrainedModel, ids: list[int]) -> Tensor:
+    """The model's own logits on one sequence, [L, V] float32."""
+    return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
+
+
+def _what(model: PreTrainedModel) -> str:
+    return f"a model of the kind {model.config.model_type} ({type(model).__name__})"
+
+
+_OTHER = "choose a model of a kind that the README lists"
