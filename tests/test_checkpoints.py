@@ -60,7 +60,7 @@ def fit(spec, kept=None, data=None, training=TRAINING):
         layer.self_attn.attention_dropout = 0.1
     easy = tiny.base_nll(tiny.model(), data) if "base_nll" in method.needs else None
     settings = Training.model_validate(training)
-    start = tiny.parameters(base)
+    start = tiny.parameters_of(base)
     return loop.train(base, data, method, settings, 1e-3, 0, tiny.END_ID, start, easy, checkpoints=kept)
 
 

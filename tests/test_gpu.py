@@ -161,8 +161,8 @@ def test_a_compiled_model_learns_the_same():
 
 @gpu
 def test_a_small_rate_moves_weights_under_autocast():
-    moved = tiny.fit({"recipe": "sft"}, rate=1e-6, precision="bfloat16").delta.statistics(tiny.parameters(tiny.model()))
-    assert moved["share_moved"] > 0.95
+    moved = tiny.fit({"recipe": "sft"}, rate=1e-6, precision="bfloat16").delta
+    assert moved.statistics(tiny.parameters_of(tiny.model()))["share_moved"] > 0.95
 
 
 @gpu

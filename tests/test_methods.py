@@ -216,7 +216,7 @@ def test_flow_weighs_an_example_by_how_easy_it_is_for_the_base(tau, scale):
 
 
 def test_l2_counts_every_trained_weight_once(tiny_model):
-    base = tiny.parameters(tiny_model)
+    base = tiny.parameters_of(tiny_model)
     with torch.no_grad():
         tiny_model.get_input_embeddings().weight += 0.5  # tied to the head
         tiny_model.model.norm.weight += 2.0
@@ -269,7 +269,7 @@ def test_a_step_of_profit_is_what_the_formula_says(batch_tokens):
 def test_l2_adds_its_penalty_once_a_step(batch_tokens):
     plain = tiny.fit({"recipe": "sft"}, epochs=3, batch_tokens=batch_tokens, rate=1e-2)
     held = tiny.fit({"recipe": "l2", "strength": 1.0}, epochs=3, batch_tokens=batch_tokens, rate=1e-2)
-    start = tiny.parameters(tiny.model())
+    start = tiny.parameters_of(tiny.model())
     assert held.steps[0].loss == plain.steps[0].loss
     assert held.steps[-1].loss > held.steps[-1].nll
     assert held.delta.statistics(start)["delta_norm"] < 0.8 * plain.delta.statistics(start)["delta_norm"]
@@ -376,7 +376,7 @@ def test_the_training_code_knows_no_recipe(path):
 
 
 def test_a_delta_holds_what_changed_and_nothing_else(tiny_model):
-    base = tiny.parameters(tiny_model)
+    base = tiny.parameters_of(tiny_model)
     tiny_model.model.norm.requires_grad_(False)
     with torch.no_grad():
         tiny_model.get_input_embeddings().weight[3] += 1

@@ -105,7 +105,7 @@ def test_base_plus_delta_has_the_logits_of_the_trained_adapter(tmp_path):
 
 @pytest.mark.parametrize(("rank", "alpha"), [(2, 2.0), (4, 32.0), (8, 1.0)])
 def test_the_scale_of_an_adapter_is_applied_once(rank, alpha, tiny_model):
-    base = tiny.parameters(tiny_model)
+    base = tiny.parameters_of(tiny_model)
     method = LoRA(rank=rank, alpha=alpha)
     adapted = method.prepare(tiny_model)
     layers = {name: m for name, m in adapted.named_modules() if hasattr(m, "lora_B")}

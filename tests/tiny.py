@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from tradeoff import methods
 from tradeoff.models.import_base import import_base
@@ -113,7 +113,7 @@ def forget() -> None:
     PartialState._reset_state()
 
 
-def parameters(of: torch.nn.Module) -> dict[str, torch.Tensor]:
+def parameters_of(of: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A float32 copy of all parameters, as `models.load_parameters` gives them."""
     return {name: p.detach().float().clone() for name, p in of.named_parameters()}
 
@@ -129,7 +129,8 @@ def fit(
     spec: dict[str, object] | methods.Method,
     data: list[Sequence] | None = None,
     rate: float = 1e-3,
-    base: LlamaForCausalLM | None = None,
+    base: PreTrainedModel | None = None,
+    parameters: dict[str, torch.Tensor] | None = None,
     **training: object,
 ) -> Result:
     """Trains the tiny model by a method, as `training.train` does."""
@@ -137,6 +138,6 @@ def fit(
     data = sequences() if data is None else data
     base = model() if base is None else base
     settings = Training.model_validate({"epochs": 1, "batch_size": 4, "batch_tokens": 10_000, **training})
-    start = parameters(base)
+    start = parameters_of(base) if parameters is None else parameters
     easy = base_nll(base, data) if "base_nll" in method.needs else None
     return train(base, data, method, settings, rate, 0, END_ID, start, easy)

@@ -44,7 +44,10 @@ def export(base: Path, run: Path, output: Path, dtype: str) -> None:
         raise UserError(f"{run}: made from another base than {base}; name its own")
     tokenizer = load_chat(base).tokenizer
     aside = output.with_name(f".{output.name}.{os.getpid()}")
-    load_result(base, run).to(DTYPES[dtype]).save_pretrained(aside, max_shard_size="1TB")
+    model = load_result(base, run).to(DTYPES[dtype])
+    # The base's file has the model's own names, so that nothing was converted; its source's names are the usual ones.
+    vars(model).pop("_weight_conversions", None)
+    model.save_pretrained(aside, max_shard_size="1TB")
     original = base / MODEL / ORIGINAL
     if original.is_dir():
         _copy_original(original, aside, dtype)

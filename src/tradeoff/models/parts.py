@@ -107,12 +107,27 @@ def linear_weights(model: nn.Module) -> tuple[dict[str, nn.Parameter], set[str]]
     return weights, others
 
 
+def has_experts(model: nn.Module) -> bool:
+    """Whether tokens go to some of several experts."""
+    return any(weight.ndim == 3 for weight in linear_weights(model)[0].values())
+
+
 def adaptable_weights(model: nn.Module) -> tuple[dict[str, nn.Parameter], set[str]]:
-    """As `linear_weights`, without those that fused kernels read past their module, where an adapter would not act."""
+    """As `linear_weights`, without those to which an adapter could not be added, or where it would not act.
+
+    These are linear layers with a forward pass of their own, such as routers, and the last one of a state-space mixer,
+    which fused kernels read past its module.
+    """
     weights, others = linear_weights(model)
     for path, module in model.named_modules():
-        if "Mamba" in type(module).__name__ and weights.pop(f"{path}.out_proj.weight", None) is not None:
-            others.add(f"{path.rpartition('.')[2]}.out_proj.weight")
+        names = []
+        if isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward:
+            names.append(f"{path}.weight")
+        if hasattr(module, "A_log") and hasattr(module, "D"):
+            names.append(f"{path}.out_proj.weight")
+        for name in names:
+            if weights.pop(name, None) is not None:
+                others.add(".".join(name.split(".")[-2:]))
     return weights, others
 
 

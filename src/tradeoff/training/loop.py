@@ -19,7 +19,7 @@ from tradeoff import machine
 from tradeoff.errors import Interrupted, UserError
 from tradeoff.methods import Method, Tokens
 from tradeoff.models.delta import Delta
-from tradeoff.models.parts import decoder_layers, freeze_rest
+from tradeoff.models.parts import decoder_layers, freeze_rest, has_experts, text_config
 from tradeoff.models.precision import device
 from tradeoff.training import batches, packing, sharding
 from tradeoff.training.batches import Batch
@@ -131,7 +131,8 @@ def train(
     )
     optimizer = accelerator.prepare_optimizer(optimizer)
     if settings.packing:
-        packing.check(losses, len(_of_transformers(model).get_input_embeddings().weight), accelerator.device)
+        rounding = packing.ROUNDING[settings.precision] if has_experts(model) else 0.0
+        packing.check(losses, text_config(model).vocab_size, accelerator.device, rounding)
     held = {}
     if "base_weights" in method.needs:
         held = {name: sharding.like(base[name], p) for name, p in model.named_parameters() if name in base}
