@@ -142,6 +142,10 @@ class Chat:
         eos = self.tokenizer.eos_token_id
         return self.stops if eos is None else self.stops | {int(eos)}
 
+    @cached_property
+    def _stop_texts(self) -> set[str]:
+        return {self.tokenizer.decode([token]) for token in self._declared_ends}
+
     @property
     def _end_token(self) -> int:
         """What is supervised at the end where the template writes no end of turn."""
@@ -281,7 +285,8 @@ class Chat:
         _, found, tail = whole.rpartition(PROBE)
         if not found:
             raise UserError(
-                f"models.{self.name}: the chat template leaves an assistant's turn out; add chat_template: <a file>"
+                f"models.{self.name}: the chat template leaves an assistant's turn out or changes its text; add "
+                "chat_template: <a file> with a template that does not"
             )
         return tail
 
@@ -294,18 +299,18 @@ class Chat:
         """
         if self._template is None:
             return ""
-        stops = {self.tokenizer.decode([token]) for token in self._declared_ends}
         blank = self._tail[: len(self._tail) - len(self._tail.lstrip())]
         run = ""
         while special := next((s for s in self._special if self._tail.startswith(s, len(blank + run))), None):
             run += special
-            if special in stops:
+            if special in self._stop_texts:
                 break
         return blank + run if run else ""
 
     def _without_ends(self, response: str) -> str:
         """A response without the end tokens that a person wrote after it."""
-        while ending := next((token for token in self._special if response.endswith(token)), None):
+        ends = [token for token in self._special if token in self._end or token in self._stop_texts]
+        while ending := next((token for token in ends if response.endswith(token)), None):
             response = response.removesuffix(ending)
         return response
 

@@ -18,9 +18,12 @@ MARKS = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A Reasoning
     ("<|channel>thought", "<channel|>"),  # Gemma 4
 )
-# Channels: all before the final one is reasoning (gpt-oss, in the harmony format).
-CHANNEL, FINAL = "<|channel|>", "<|channel|>final<|message|>"
-HEADER = re.compile(r"<\|start\|>\w+|<\|channel\|>\w+<\|message\|>|<\|end\|>")
+# Channels, of which all before the final one is reasoning: how another one begins, and how the final one does.
+CHANNELS = (
+    ("<|channel|>", "<|channel|>final<|message|>"),  # gpt-oss, in the harmony format
+    ("to=self<|message|>", "to=user<|message|>"),  # Muse
+)
+HEADER = re.compile(r"<\|start\|>\w+|(?:<\|channel\|>\w+|\bto=\w+)<\|message\|>|<\|end\|>|<\|eom\|>")
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,12 @@ def separate(text: str, opened: str = "") -> Separated:
         text: With its special tokens.
         opened: `opening` of the prompt that it follows.
     """
-    if FINAL in text:
-        reasoning, _, answer = text.rpartition(FINAL)
-        return Separated(HEADER.sub("", reasoning).strip() or None, answer)
-    if text.lstrip().startswith(CHANNEL):
-        return Separated(HEADER.sub("", text).strip(), "", finished=False)
+    for begins, final in CHANNELS:
+        reasoning, closed, answer = text.rpartition(final)
+        if closed:
+            return Separated(HEADER.sub("", reasoning).strip() or None, answer)
+        if text.lstrip().startswith(begins):
+            return Separated(HEADER.sub("", text).strip(), "", finished=False)
     for opens, closes in MARKS:
         before, closed, after = text.rpartition(closes)
         if closed:
