@@ -2,13 +2,19 @@
 
 import json
 import pickle
+import re
 
 import pytest
+import templates
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import MambaConfig, MambaForCausalLM
 
 from tradeoff.errors import UserError
-from tradeoff.models.base import MODEL, load_base, load_chat
+from tradeoff.models import import_base as importing
+from tradeoff.models import parts
+from tradeoff.models.base import MODEL, WEIGHTS, load_base, load_chat
 from tradeoff.models.import_base import import_base
 from tradeoff.provenance import CARD, read_json, sha256_file, write_json
 
@@ -73,6 +79,142 @@ def test_code_that_comes_with_a_model_is_not_run(source, tmp_path, file):
     (source / file).write_text(json.dumps(config))
     refused(source, tmp_path / "base")
     assert not mark.exists()
+
+
+# What cannot be handled, in one line and before anything is trained
+
+
+def rewritten(source, change):
+    """The source's weights under other names, or fewer of them."""
+    tensors = change(load_file(source / WEIGHTS))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, source / WEIGHTS, {"format": "pt"})
+
+
+def told(source, folder, **options):
+    with pytest.raises(UserError) as error:
+        import_base(f"folder:{source}", None, folder, **options)
+    line = str(error.value)
+    assert "\n" not in line
+    assert not (folder / MODEL).exists()
+    return line
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "base_model.model."])
+def test_weights_under_another_prefix_are_refused_with_their_names(source, tmp_path, prefix):
+    rewritten(source, lambda tensors: {prefix + name: tensor for name, tensor in tensors.items()})
+    line = told(source, tmp_path / "base")
+    assert re.search(r"\d+ weights are missing \([^)]*model\.embed_tokens\.weight, model\.layers\.0", line)
+    assert re.search(rf"\d+ weights are of no use to it \({prefix}model\.embed_tokens", line)
+    assert "or rename the weights" in line
+
+
+def test_a_layer_that_was_left_out_is_refused_with_its_names(source, tmp_path):
+    rewritten(source, lambda tensors: {n: t for n, t in tensors.items() if ".layers.1." not in n})
+    assert "9 weights are missing (model.layers.1.input_layernorm.weight, " in told(source, tmp_path / "base")
+
+
+def test_a_weight_that_the_architecture_does_not_have_is_refused(source, tmp_path):
+    rewritten(source, lambda tensors: {**tensors, "model.layers.0.self_attn.q_proj.bias": torch.ones(32)})
+    line = told(source, tmp_path / "base")
+    assert "1 weights are of no use to it (model.layers.0.self_attn.q_proj.bias)" in line
+
+
+def test_a_weight_of_another_shape_is_refused(source, tmp_path):
+    rewritten(source, lambda tensors: {**tensors, "model.norm.weight": torch.ones(31)})
+    assert "model.norm.weight" in told(source, tmp_path / "base")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "tokenizer.json"])
+def test_a_git_lfs_pointer_is_one_line(source, tmp_path, name):
+    (source / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    line = told(source, tmp_path / "base")
+    assert line == f"{source / name}: is a git-lfs pointer and not the file itself; run git lfs pull in {source}"
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gptq", {"bits": 4, "group_size": 128}),
+        ("awq", {"bits": 4, "group_size": 128}),
+        ("bitsandbytes", {"load_in_4bit": True}),
+        ("mxfp4", {}),
+        ("fp8", {}),
+    ],
+)
+def test_quantised_weights_are_refused(source, tmp_path, method, options):
+    config = read_json(source / "config.json")
+    write_json(source / "config.json", {**config, "quantization_config": {"quant_method": method, **options}})
+    line = told(source, tmp_path / "base")
+    assert line.endswith(f"quantised ({method}) and cannot be trained; name a copy in bfloat16 or float32")
+
+
+def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(source, tmp_path):
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_tokens(["<one>", "<more>"])
+    tokenizer.save_pretrained(source)
+    assert "the tokenizer has 263 tokens and the embedding 261 rows" in told(source, tmp_path / "base")
+
+
+def test_a_model_without_any_end_token_is_refused(source, tmp_path):
+    config, of = read_json(source / "config.json"), read_json(source / "tokenizer_config.json")
+    write_json(source / "config.json", {**config, "eos_token_id": None})
+    (source / "generation_config.json").unlink()
+    write_json(source / "tokenizer_config.json", {**of, "eos_token": None, "pad_token": None})
+    (source / "chat_template.jinja").unlink()
+    line = told(source, tmp_path / "base")
+    assert "neither the tokenizer nor the generation config names an end token" in line
+
+
+def test_an_encoder_decoder_is_refused(source, tmp_path):
+    config = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "vocab_size": 261}
+    write_json(source / "config.json", {**config, "is_encoder_decoder": True})
+    assert told(source, tmp_path / "base").endswith("is an encoder-decoder; choose a causal language model")
+
+
+def test_a_model_that_is_computed_otherwise_is_refused(source, tmp_path, monkeypatch):
+    """Head and generation are tried on the model itself, whatever its kind says of them."""
+    monkeypatch.setattr(parts.Head, "of", classmethod(lambda cls, model: cls(model.lm_head, scale=0.5)))
+    line = told(source, tmp_path / "base")
+    assert re.search(r"of the kind llama \(LlamaForCausalLM\): its losses differ by \d", line)
+
+
+def test_a_model_whose_batches_are_not_its_single_prompts_is_refused(tmp_path):
+    config = MambaConfig(vocab_size=tiny.VOCABULARY, hidden_size=32, state_size=4, num_hidden_layers=2)
+    MambaForCausalLM(config).save_pretrained(tmp_path / "source")
+    tiny.tokenizer().save_pretrained(tmp_path / "source")
+    line = told(tmp_path / "source", tmp_path / "base")
+    assert re.search(r"of the kind mamba \(MambaForCausalLM\): its generation differ", line)
+    assert line.endswith("choose a model of a kind that the README lists")
+
+
+def test_a_template_that_needs_a_choice_is_refused_before_the_weights_are_read(source, tmp_path, monkeypatch):
+    (source / "chat_template.jinja").write_text(templates.template("qwen3"))
+    monkeypatch.setattr(importing, "_model", lambda *_: pytest.fail("weights were read"))
+    line = told(source, tmp_path / "base", name="mine")
+    assert line.startswith("models.mine: the chat template asks for reasoning ahead of the response")
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+    assert told(tmp_path / "none", tmp_path / "base") == (
+        f"folder:{tmp_path / 'none'}: there is no such folder; paths start at the working folder"
+    )
+
+
+def test_the_card_says_what_was_found(source, tmp_path):
+    tokenizer = tiny.tokenizer(eos=tiny.TEXT_END)
+    tokenizer.save_pretrained(source)
+    config = read_json(source / "generation_config.json")
+    # What no sampling of ours may take over, and what transformers would not even save.
+    odd = {"eos_token_id": [tiny.END_ID, 260], "temperature": 0.1, "top_k": 1, "num_beams": 4, "min_p": 0.5}
+    write_json(source / "generation_config.json", {**config, **odd})
+    card = import_base(f"folder:{source}", None, tmp_path / "base")
+    assert card["chat"]["stops"] == [tiny.END_ID, 260]
+    assert card["chat"]["sample"]["ends"] == [tiny.END, tiny.TEXT_END]
+    assert card["chat"]["sample"]["target"] == f"Yes.{tiny.END}"
+    assert (card["context"], card["hard_context"], card["not_trained"]) == (2048, False, [])
+    assert card["probe"]["losses"] < 1e-5
+    assert card["probe"]["generation"] < 1e-5
+    assert "original/generation_config.json" in card["files"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
