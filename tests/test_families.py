@@ -9,7 +9,7 @@ import tiny
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from tradeoff import methods
 from tradeoff.errors import UserError
@@ -187,6 +187,12 @@ def test_lora_adapts_every_matrix_of_the_decoder_and_says_what_it_leaves(base, f
     assert all("lora_" in name and "vision" not in name for name in trained)
 
 
+def reloaded(folder: Path):
+    """A model folder as anyone loads it, and the loading report."""
+    cls = model_class(AutoConfig.from_pretrained(folder))
+    return cls.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+
+
 def _is_left(name: str) -> bool:
     """A state-space mixer's last layer is; linear attention's has the same name."""
     return "linear_attn" not in name and "self_attn" not in name
@@ -204,9 +210,7 @@ def test_an_export_has_the_names_and_files_of_the_source(base, family, places, t
         assert (tmp_path / "export" / name).read_bytes() == (source / name).read_bytes()
     assert read_json(tmp_path / "export/config.json") == read_json(source / "config.json")
 
-    loaded, report = model_class(tmp_path / "export").from_pretrained(
-        tmp_path / "export", dtype=torch.float32, output_loading_info=True
-    )
+    loaded, report = reloaded(tmp_path / "export")
     assert not any(report.values())
     assert AutoTokenizer.from_pretrained(tmp_path / "export").chat_template == tiny.CHATML
     for (name, one), (other, two) in zip(
@@ -248,7 +252,7 @@ def test_what_transformers_does_not_load_is_exported_too(tmp_path):
     assert names(tmp_path / "export" / REST) == {"mtp.fc.weight"}
     index = read_json(tmp_path / "export/model.safetensors.index.json")["weight_map"]
     assert index.keys() == names(source / WEIGHTS)
-    _, report = model_class(tmp_path / "export").from_pretrained(tmp_path / "export", output_loading_info=True)
+    _, report = reloaded(tmp_path / "export")
     assert not any(report.values())
 
 

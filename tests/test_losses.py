@@ -14,6 +14,7 @@ import two_processes
 from torch import nn
 
 from tradeoff.errors import UserError
+from tradeoff.models.precision import autocast
 from tradeoff.training import batches, loop
 from tradeoff.training.losses import TokenLosses, normalised, token_nll
 from tradeoff.training.settings import Training
@@ -51,6 +52,23 @@ def test_token_losses_and_gradients_are_those_of_the_full_logits(chunk, frozen):
         assert head.weight.grad is None
     else:
         torch.testing.assert_close(head.weight.grad.double(), exact_VD.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_under_autocast_the_head_s_gradient_adds_up_in_float32():
+    """However small the chunks: a weight that autocast casts once would have its gradient summed in bfloat16."""
+    torch.manual_seed(0)
+    hidden_TD, targets_T = torch.randn(256, 32), torch.randint(300, (256,))
+    head = nn.Linear(32, 300, bias=False)
+    token_nll(hidden_TD, targets_T, head, 256).sum().backward()
+    exact = [head.weight.grad.clone()]
+    errors = {}
+    for chunk in (1, 16, 256):
+        head.weight.grad = None
+        with autocast("bfloat16", "cpu"):
+            token_nll(hidden_TD, targets_T, head, chunk).sum().backward()
+        errors[chunk] = relative([head.weight.grad], exact)
+    assert errors[1] < 1.1 * errors[256] < 5e-3
+    assert errors[16] < 1.1 * errors[256]
 
 
 @pytest.mark.parametrize("tied", [True, False])

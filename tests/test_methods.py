@@ -25,13 +25,14 @@ from tradeoff.methods.sft import SFT
 from tradeoff.methods.talr import TALR
 from tradeoff.models.base import load_base, load_result
 from tradeoff.models.delta import Delta
+from tradeoff.models.generation import generate
 from tradeoff.provenance import CARD, canonical_json, read_json, sha256_file, write_json
 from tradeoff.study import method_spec
 from tradeoff.training import batches
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.derive import derive
 from tradeoff.training.settings import Training
-from tradeoff.training.tokens import write
+from tradeoff.training.tokens import Sequence, write
 from tradeoff.training.train import STEPS_SCHEMA, train_run
 
 MANY = (
@@ -65,6 +66,35 @@ def step_losses(number, data):
     """Token losses of the base in a step of four, one tensor a sequence."""
     chosen = list(batches.steps(len(data), 4, 1, seed=0))[number]
     return token_losses(tiny.model(), [data[n] for n in chosen], 0, 10_000, "float32", "losses")
+
+
+# A base that already knows the data: medians of exactly 0
+
+
+def test_a_median_of_0_weighs_what_is_known_with_1_and_the_rest_with_the_least():
+    known = tokens([0.0, 0.0, 0.0, 2.0], [0, 0, 1, 2])
+    for scope in ("step", "micro_batch"):
+        found = TALR(tau_scope=scope).token_weights(known)
+        torch.testing.assert_close(found, torch.tensor([1.0, 1.0, 1.0, 0.01]))
+    torch.testing.assert_close(TALR(tau="median_token", floor=0).token_weights(known), torch.tensor([1.0, 1, 1, 0]))
+    normalised = TALR(tau="median_token", floor=0, normalise=True).token_weights(known)
+    torch.testing.assert_close(normalised, torch.tensor([4 / 3, 4 / 3, 4 / 3, 0]))
+    torch.testing.assert_close(FLOW().example_weights(known.nll_T), torch.tensor([1.0, 1, 1, 0]))
+    assert TALR(tau=1e-30, floor=0, normalise=True).token_weights(tokens([1.0, 2.0])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("method", [TALR(), TALR(tau="median_token", normalise=True), FLOW()], ids=lambda m: m.recipe)
+def test_data_that_the_base_writes_itself_is_trained_on(method):
+    sure = tiny.model()
+    with torch.no_grad():
+        sure.model.norm.weight.mul_(1e6)  # every greedy token has probability 1
+    prompts = [[n, n + 1, n + 2] for n in range(8)]
+    written = generate(sure, prompts, [6] * 8, [], tiny.END_ID)
+    data = [Sequence(str(n), (*p, *w), 3) for n, (p, w) in enumerate(zip(prompts, written, strict=True))]
+    assert tiny.base_nll(sure, data).eq(0).all()
+    found = tiny.fit(method, data, base=sure)
+    assert found.steps[0].mean_weight == 1
+    assert all(math.isfinite(step.loss) for step in found.steps)
 
 
 # Neutral limits

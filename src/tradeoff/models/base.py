@@ -26,9 +26,8 @@ WEIGHTS = "model.safetensors"
 def load_base(folder: Path) -> PreTrainedModel:
     """A base model in float32 on the CPU, in evaluation mode."""
     place = _imported(folder)
-    model = model_class(place).from_pretrained(
-        place, trust_remote_code=False, dtype=torch.float32, use_safetensors=True
-    )
+    cls = model_class(AutoConfig.from_pretrained(place, trust_remote_code=False))
+    model = cls.from_pretrained(place, trust_remote_code=False, dtype=torch.float32, use_safetensors=True)
     # Else the padding token's embedding gets no gradient, and padding is often the end token: lengths mask padding.
     model.get_input_embeddings().padding_idx = None
     return model
@@ -71,9 +70,8 @@ def load_delta(run: Path) -> Delta:
     return Delta.load(checked(run / DELTA, run / CARD, card["delta_sha256"]))
 
 
-def model_class(place: Path | str, **options: Any) -> Any:
+def model_class(config: Any) -> Any:
     """The class that a model's configuration names if it has parts beside its text, else the text model's."""
-    config = AutoConfig.from_pretrained(place, trust_remote_code=False, **options)
     named = getattr(transformers, (config.architectures or [""])[0], None)
     return named if config.get_text_config() is not config and named is not None else AutoModelForCausalLM
 

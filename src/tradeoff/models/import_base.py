@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from tradeoff.errors import UserError, command, one_line
 from tradeoff.models.base import MODEL, ORIGINAL, REST, WEIGHTS, model_class, padded
@@ -90,6 +91,7 @@ def import_base(
     }
 
 
+@cache
 def source_context(source: str, revision: str | None) -> int | None:
     """The most tokens that a source's model reads at once, without its weights; see `import_base`."""
     place, options = _located(source, revision, weights=False)
@@ -162,17 +164,8 @@ def _model(source: str, place: Path, options: dict[str, Any]) -> PreTrainedModel
         UserError: it cannot be loaded, or its file and its architecture name different weights.
     """
     with _loading(source):
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False, **options)
-    if config.is_encoder_decoder:
-        raise UserError(f"{source}: is an encoder-decoder; choose a causal language model")
-    quantised = getattr(config, "quantization_config", None)
-    if quantised and not options:
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
-        raise UserError(
-            f"{source}: its weights are quantised ({method}) and cannot be trained; name a copy in bfloat16 or float32"
-        )
-    with _loading(source):
-        model, report = model_class(place, **options).from_pretrained(
+        cls = AutoModelForCausalLM if options else model_class(_trainable_config(source, place))
+        model, report = cls.from_pretrained(
             place,
             trust_remote_code=False,
             use_safetensors=True,
@@ -186,6 +179,19 @@ def _model(source: str, place: Path, options: dict[str, Any]) -> PreTrainedModel
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
     return model
+
+
+def _trainable_config(source: str, place: Path) -> Any:
+    """The configuration of a model that can be trained."""
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    if config.is_encoder_decoder:
+        raise UserError(f"{source}: is an encoder-decoder; choose a causal language model")
+    if quantised := getattr(config, "quantization_config", None):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
+        raise UserError(
+            f"{source}: its weights are quantised ({method}) and cannot be trained; name a copy in bfloat16 or float32"
+        )
+    return config
 
 
 @contextmanager
@@ -203,11 +209,13 @@ def _loading(source: str) -> Iterator[None]:
 
 
 def _declared_ends(place: Path, options: dict[str, Any]) -> frozenset[int]:
-    """The end tokens of a model's generation config or, where it has none, of its configuration."""
-    if (place / "generation_config.json").is_file() and not options:
+    """The end tokens of a model's generation config or else of its configuration; a GGUF's are the tokenizer's."""
+    if options:
+        return frozenset()
+    if (place / "generation_config.json").is_file():
         found = GenerationConfig.from_pretrained(place).eos_token_id
     else:
-        found = AutoConfig.from_pretrained(place, trust_remote_code=False, **options).get_text_config().eos_token_id
+        found = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config().eos_token_id
     return frozenset(found if isinstance(found, list) else [found] if found is not None else [])
 
 
