@@ -6,8 +6,8 @@
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
 # make test     run all checks and tests
 # make audit    compare the environment with the lock, file by file, and ask PyPI for known vulnerabilities
-# make kills, matrix, fuzz, bad-days, storage, slurm, gpu   the long tests; storage needs rsync, slurm root, slurm-wlm
-#               and munge, gpu a GPU
+# make kills, matrix, fuzz, bad-days, storage, grid, slurm, gpu   the long tests; storage needs rsync, slurm root,
+#               slurm-wlm and munge, gpu a GPU; grid is config/paper.yaml with tiny models of its architectures
 # They build .venv from envs/lock.txt when it is missing or older.
 
 STUDY ?= config/quickstart.yaml
@@ -28,7 +28,7 @@ SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench test check kills matrix fuzz bad-days gpu storage slurm audit unlock clean
+.PHONY: study show preview plan bench test check kills matrix fuzz bad-days gpu storage grid slurm audit unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -69,6 +69,9 @@ gpu: .venv/done
 
 storage: .venv/done
 	$(BIN)/python -m pytest -m slow tests/test_storage.py
+
+grid: .venv/done
+	$(BIN)/python -m pytest -m slow tests/test_paper.py
 
 slurm: .venv/done
 	tests/slurm/run.sh $(BIN)/python

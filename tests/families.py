@@ -104,15 +104,17 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def config(name: str) -> Any:
-    """The configuration of a tiny model of a family."""
+def config(name: str, **changes: Any) -> Any:
+    """The configuration of a tiny model of a family; changes are of its text."""
     kind, options = CONFIGS[name]
-    return AutoConfig.for_model(kind, **options)
+    if "text_config" in options:
+        return AutoConfig.for_model(kind, **{**options, "text_config": {**options["text_config"], **changes}})
+    return AutoConfig.for_model(kind, **{**options, **changes})
 
 
-def model(name: str, seed: int = 0, std: float = 0.2) -> PreTrainedModel:
+def model(name: str, seed: int = 0, std: float = 0.2, **changes: Any) -> PreTrainedModel:
     """A model of a family with weights drawn from N(0, std), float32, in evaluation mode."""
-    of = config(name)
+    of = config(name, **changes)
     torch.manual_seed(seed)
     made = AutoModelForCausalLM.from_config(of).float().eval()
     generator = torch.Generator().manual_seed(seed)

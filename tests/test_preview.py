@@ -1,12 +1,15 @@
 """Before any hour is spent: the preview shows what is trained on, the plan says what it costs."""
 
+from pathlib import Path
+
 import pytest
+import templates
 import tiny
 import yaml
 
 from tradeoff import plan, preview
 from tradeoff.errors import UserError
-from tradeoff.provenance import CARD, read_json
+from tradeoff.provenance import CARD, read_json, write_json
 from tradeoff.study import Study
 
 STUDY = {
@@ -48,8 +51,34 @@ def test_the_preview_marks_what_is_supervised(folder):
     assert text.count("⟧") == 2 + 2
     assert f"{tiny.START}assistant\n⟦" in text
     assert f"{tiny.END}⟧" in text
+    assert f"generation stops at {tiny.END}\n" in text
+    assert "chat template: arguments none\n" in text
+    assert "a system turn: by the template\n" in text
+    assert "date in the prompt: none\n" in text
     bars = [int(line.split()[-1]) for line in text.splitlines() if "#" in line]
     assert sum(bars) == 8
+
+
+def test_the_preview_says_how_the_model_is_prompted(folder):
+    place = folder.removeprefix("folder:")
+    tiny.tokenizer(templates.template("qwen3"), eos=tiny.TEXT_END).save_pretrained(place)
+    known = {"source": folder, "chat_template": {"enable_thinking": False}, "response_prefix": "So: "}
+    with pytest.raises(UserError, match=r"models\.tiny: example train-"):
+        preview.preview(study(models={"tiny": known}), "tiny", "shop_mini", 1)
+    del known["response_prefix"]
+    text = preview.preview(study(models={"tiny": known}), "tiny", "shop_mini", 1)
+    assert "chat template: arguments enable_thinking: False\n" in text
+    assert f"generation stops at {tiny.END} or {tiny.TEXT_END}\n" in text
+    tiny.tokenizer(templates.template("gemma"), eos=tiny.END).save_pretrained(place)
+    text = preview.preview(study(models={"tiny": {"source": folder}}), "tiny", "shop_mini", 1)
+    assert "a system turn: opens the first user turn\n" in text
+
+
+def test_the_context_of_a_model_bounds_an_example_s_length(folder):
+    place = Path(folder.removeprefix("folder:"))
+    write_json(place / "config.json", {**read_json(place / "config.json"), "max_position_embeddings": 195})
+    text = preview.preview(study(models={"tiny": {"source": folder}}), "tiny", "shop_mini", 0)
+    assert "dropped: 3 (37.5%) longer than 195 tokens" in text
 
 
 def test_examples_that_are_too_long_are_counted_and_none_left_is_refused(folder):

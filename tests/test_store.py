@@ -1,6 +1,7 @@
 """The store of evaluations: what was measured is not measured again, and nothing answers for another model."""
 
 import copy
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tradeoff.evaluation import evaluate
 from tradeoff.evaluation.evaluate import Evaluator
 from tradeoff.evaluation.task import Task
 from tradeoff.models.base import load_result
+from tradeoff.models.chat import Chat
 from tradeoff.provenance import CARD, digest, read_json, write_json
 from tradeoff.study import Study
 
@@ -89,6 +91,7 @@ def keys(of):
         {"evaluation": {"items": 8, "batch_size": 4}},
         {"evaluation": {"items": 8, "batch_size": 2, "precision": "bfloat16"}},
         {"evaluation": {"items": 8, "batch_size": 2, "system_prompt": "Be brief."}},
+        {"evaluation": {"items": 8, "batch_size": 2, "too_long": "answer"}},
         {"code": "d"},
     ],
 )
@@ -116,6 +119,28 @@ def test_another_data_file_is_another_evaluation(tiny_base, root):
     data.write(root / "data/shop_mini/test.jsonl", domains.kind("shop_mini")().examples("test", 3, 1, {}), {})
     after = keys(evaluator(tiny_base, root))
     assert {name for name in before if before[name] != after[name]} == {"shop_mini"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"date": "2025-01-01"}, {"arguments": {"x": 1}}, {"response_prefix": "So: "}, {"stops": [tiny.END_ID, 256]}],
+    ids=str,
+)
+def test_another_way_to_prompt_is_another_model(tiny_base, root, tmp_path, changed):
+    before = set(keys(evaluator(tiny_base, root)).values())
+    base = Path(shutil.copytree(tiny_base, tmp_path / "prompted"))
+    card = read_json(base / CARD)
+    write_json(base / CARD, {**card, "chat": {**card["chat"], **changed}})
+    assert not before & set(keys(evaluator(base, root)).values())
+
+
+def test_rendered_prompts_are_in_the_key(tiny_base, root, monkeypatch):
+    """Whatever renders them otherwise, another version of a library among it."""
+    before = keys(evaluator(tiny_base, root))
+    prompt = Chat.prompt
+    monkeypatch.setattr(Chat, "prompt", lambda chat, messages: prompt(chat, messages).replace("user", "User"))
+    after = keys(evaluator(tiny_base, root))
+    assert all(before[name] != after[name] for name in before)
 
 
 def test_other_weights_or_another_template_are_another_model(tiny_base, root, tmp_path):

@@ -15,6 +15,7 @@ import yaml
 
 from tradeoff import domains, evaluation, methods, study
 from tradeoff.entries import Suite
+from tradeoff.errors import UserError
 from tradeoff.methods.flow import FLOW
 from tradeoff.provenance import canonical_json
 from tradeoff.section import Section
@@ -40,6 +41,7 @@ STUDY = {
 }
 NAME = "should be at most 64 lower-case letters, digits, dots, dashes and underscores, first a letter or digit"
 PLACE = "models.tiny.source: should be package:<python package>/<file>.gguf, hub:<owner>/<name> or folder:<path>"
+ARGUMENTS = "models.tiny.chat_template: should be arguments such as {enable_thinking: false} or a file"
 COMMIT = (
     "models.tiny: a hub model is read at one commit, since a branch moves; add revision: <40 hex digits of the commit>"
 )
@@ -131,6 +133,16 @@ WRONG = [
     ("models.tiny.source", "owner/name", PLACE + ", got 'owner/name'"),
     ("models.tiny.source", "hub:owner/name", COMMIT + ", got None"),
     ("models.tiny", {"source": "hub:owner/name", "revision": "main"}, COMMIT + ", got 'main'"),
+    # How a model is prompted
+    ("models.tiny.chat_template", ["enable_thinking"], f"{ARGUMENTS}, got ['enable_thinking']"),
+    ("models.tiny.chat_template", {"enable_thinking": None}, f"{ARGUMENTS}, got {{'enable_thinking': None}}"),
+    ("models.tiny.chat_template", {1: 2}, f"{ARGUMENTS}, got {{1: 2}}"),
+    ("models.tiny.chat_template", "", f"{ARGUMENTS}, got ''"),
+    ("models.tiny.chat_tempalte", {}, "models.tiny: unknown key 'chat_tempalte'; did you mean 'chat_template'?"),
+    ("models.tiny.date", "26 Jul 2024", "models.tiny.date: should be a day such as 2024-07-26, got '26 Jul 2024'"),
+    ("models.tiny.date", "2024-13-01", "models.tiny.date: should be a day such as 2024-07-26, got '2024-13-01'"),
+    ("models.tiny.response_prefix", 1, "models.tiny.response_prefix: should be text in quotes, got 1"),
+    ("evaluation.too_long", "cut", "evaluation.too_long: should be 'wrong' or 'answer', got 'cut'"),
     # A name that would leave the project's folders, or is none
     ("study", "../elsewhere", f"study: {NAME}, got '../elsewhere'"),
     ("study", "/tmp/elsewhere", f"study: {NAME}, got '/tmp/elsewhere'"),
@@ -362,12 +374,40 @@ OTHER_TRAINING = {
         {"data.seed": 1},
         {"models.tiny.source": "folder:elsewhere"},
         {"models.tiny.revision": 40 * "a"},
+        {"models.tiny.chat_template": {"enable_thinking": False}},
+        {"models.tiny.response_prefix": "Answer: "},
+        {"models.tiny.date": "2025-01-01"},
         *({f"training.{key}": value} for key, value in OTHER_TRAINING.items()),
     ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_what_decides_the_weights_is_in_the_spec(tmp_path, changes):
     assert canonical_json(spec(tmp_path, "l2", changes)) != canonical_json(spec(tmp_path, "l2"))
+
+
+def test_a_chat_template_s_file_is_in_the_spec_by_what_it_says(tmp_path):
+    files = [tmp_path / "one.jinja", tmp_path / "same.jinja", tmp_path / "other.jinja"]
+    for file, text in zip(files, ("{{ 1 }}", "{{ 1 }}", "{{ 2 }}"), strict=True):
+        file.write_text(text)
+    one, same, other = (spec(tmp_path, "sft", {"models.tiny.chat_template": str(file)}) for file in files)
+    assert one == same != other
+    assert load(tmp_path, {"models.tiny.chat_template": str(files[0])}).models["tiny"].settings().template == "{{ 1 }}"
+
+
+def test_a_chat_template_s_file_that_is_not_there_is_one_line(tmp_path):
+    loaded = load(tmp_path, {"models.tiny.chat_template": "none.jinja"})
+    with pytest.raises(
+        UserError, match=r"\Amodels\.tiny\.chat_template: there is no file none\.jinja; name one, or argu"
+    ):
+        loaded.check_files()
+
+
+def test_a_date_without_quotes_is_a_date(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        yaml.safe_dump(STUDY).replace("source: folder:somewhere", "source: folder:somewhere\n    date: 2025-01-02")
+    )
+    assert study.load(file).models["tiny"].date == "2025-01-02"
 
 
 def test_every_setting_of_training_is_tried_above():

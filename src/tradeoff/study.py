@@ -65,6 +65,33 @@ def _day(value: object) -> str:
         raise fail(f"should be a day such as 2024-07-26, got {shown(value)}") from None
 
 
+def _chat_template(value: object) -> object:
+    """Arguments, or a file."""
+    if isinstance(value, dict):
+        named = all(
+            isinstance(key, str) and isinstance(given, bool | int | float | str) for key, given in value.items()
+        )
+    else:
+        named = value is None or (isinstance(value, str) and bool(value))
+    if not named:
+        raise fail(f"should be arguments such as {{enable_thinking: false}} or a file, got {shown(value)}")
+    return value
+
+
+ARGUMENT = {"type": ["boolean", "number", "string"]}
+ChatTemplate = Annotated[
+    dict[str, bool | int | float | str] | str | None,
+    BeforeValidator(_chat_template),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "object", "additionalProperties": ARGUMENT},
+                {"type": "string", "minLength": 1},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
 Day = Annotated[str, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 
 
@@ -80,7 +107,7 @@ class Model(Section):
     ]
     revision: Annotated[str | None, Field(description="commit of a hub model, which needs one: 40 hex digits")] = None
     chat_template: Annotated[
-        dict[str, bool | int | float | str] | Annotated[str, Field(min_length=1)] | None,
+        ChatTemplate,
         Field(description="arguments of the chat template, such as {enable_thinking: false}, or a file in its place"),
     ] = None
     response_prefix: Annotated[str, Field(description="text with which every response begins; part of the prompt")] = ""

@@ -17,7 +17,6 @@ rule sample_base_text:
         precision=STUDY.evaluation.precision,
         seed=STUDY.data.seed,
         code=code_digest(["tradeoff.evaluation.base_text"]),
-        code=code_digest(["tradeoff.evaluation.base_text"]),
     shell:
         "python -m tradeoff.evaluation.base_text $(dirname {input.base}) {output} --items {params.texts} "
         "--precision {params.precision} --seed {params.seed} 2>&1 | tee {log}"
