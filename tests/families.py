@@ -5,7 +5,13 @@ from typing import Any
 
 import tiny
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    Mistral3ForConditionalGeneration,
+    PreTrainedModel,
+    Qwen3VLForConditionalGeneration,
+)
 
 WINDOW = 8
 SIZES: dict[str, Any] = {
@@ -59,6 +65,38 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             "pad_token_id": tiny.END_ID,
         },
     ),
+    "mistral3": (
+        "mistral3",
+        {
+            "text_config": {**SIZES, "model_type": "mistral", "sliding_window": WINDOW},
+            "vision_config": {**TOWER, "model_type": "pixtral", "head_dim": 8, "image_size": 28, "patch_size": 14},
+            "image_token_index": 255,
+        },
+    ),
+    "qwen3_vl": (
+        "qwen3_vl",
+        {
+            "text_config": {
+                **SIZES,
+                "head_dim": 8,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+            },
+            "vision_config": {
+                "depth": 1,
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_heads": 2,
+                "out_hidden_size": 32,
+                "patch_size": 4,
+                "deepstack_visual_indexes": [0],
+                "num_position_embeddings": 16,
+            },
+            "image_token_id": 252,
+            "video_token_id": 253,
+            "vision_start_token_id": 254,
+            "vision_end_token_id": 255,
+        },
+    ),
     "phi3": ("phi3", SIZES),
     "olmo2": ("olmo2", SIZES),
     "granite": ("granite", {**SIZES, "logits_scaling": 8.0, "embedding_multiplier": 2.0}),
@@ -104,6 +142,9 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+MULTIMODAL = {"mistral3": Mistral3ForConditionalGeneration, "qwen3_vl": Qwen3VLForConditionalGeneration}
+
+
 def config(name: str, **changes: Any) -> Any:
     """The configuration of a tiny model of a family; changes are of its text."""
     kind, options = CONFIGS[name]
@@ -116,7 +157,7 @@ def model(name: str, seed: int = 0, std: float = 0.2, **changes: Any) -> PreTrai
     """A model of a family with weights drawn from N(0, std), float32, in evaluation mode."""
     of = config(name, **changes)
     torch.manual_seed(seed)
-    made = AutoModelForCausalLM.from_config(of).float().eval()
+    made = MULTIMODAL.get(name, AutoModelForCausalLM.from_config)(of).float().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in made.parameters():

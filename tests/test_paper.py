@@ -6,7 +6,6 @@ All four domains, distillation by a teacher included, and all methods; one rate,
 import json
 
 import families
-import pandas as pd
 import pytest
 import templates
 import tiny
@@ -98,13 +97,11 @@ def test_the_paper_s_grid_runs_from_end_to_end(study, tree, files):  # noqa: F81
     assert table["domain_code_length"].notna().all()
     norms = table[table["method"] != "base"].set_index(["model", "domain", "method"])["delta_norm"]
     assert (norms > 0).all()
-    for name in ("domain_code_length", "delta_norm"):
-        assert pd.to_numeric(table[name], errors="coerce").dropna().map(float).notna().all()
 
     teacher = read_json(tree.results / "data/esci_cot/train.json")
     assert 0 < teacher["acceptance_rate"] < 1
     lines = (tree.results / "data/esci_cot/train.jsonl").read_text().splitlines()
-    assert {json.loads(line)["response"] for line in lines} == {SAID}
+    assert all(json.loads(line)["response"].endswith("Exact") for line in lines)
 
     for name, (family, _) in KINDS.items():
         card = read_json(tree.results / f"models/{name}/card.json")

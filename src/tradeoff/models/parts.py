@@ -19,7 +19,8 @@ def text_decoder(model: nn.Module) -> Any:
     # `nn.Module` does not declare what models of transformers have.
     known: Any = model
     found = (known.get_decoder(), known.base_model, getattr(model, "model", None))
-    return next(module for module in found if module is not None and module is not model)
+    decoder = next(module for module in found if module is not None and module is not model)
+    return text_decoder(decoder) if decoder.get_output_embeddings() is not None else decoder
 
 
 def text_config(model: nn.Module) -> Any:
