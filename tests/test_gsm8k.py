@@ -1,6 +1,7 @@
 """GSM8K and the reader of its answers: lm-eval's filters as they are, and a number wherever a person would read one."""
 
 import json
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -236,7 +237,32 @@ def test_a_row_that_lacks_a_field_is_named(files, tmp_path, broken):
         ("It is -2", -2),
         ("It is ...18", 18),
         ("$1,234,567", 1234567),
-        ("1,23", 23),
+        # Commas and points.
+        ("1,23", "1.23"),
+        ("99,5", "99.5"),
+        ("12,50 €", "12.50"),
+        ("3,1416", "3.1416"),
+        ("0,125", "0.125"),
+        ("12,345", 12345),
+        ("1,23,456", 123456),
+        ("1.234,5", "1234.5"),
+        ("1,234.5", "1234.5"),
+        ("1.234.567", 1234567),
+        ("1.234.567,8", "1234567.8"),
+        ("1.234", "1.234"),
+        ("1,2,3", 3),
+        ("(3, 4)", 4),
+        ("May 5, 2023", 2023),
+        # Digits and signs of other scripts.
+        ("答案是－１８", -18),
+        ("１，２３４．５", "1234.5"),
+        ("٣٫١٤", "3.14"),
+        ("१८", 18),
+        ("‑5", -5),
+        ("−5", -5),
+        ("⁻5", -5),
+        ("﹣5", -5),
+        ("\\frac{ 1 }{ 2 }", "0.5"),
         ("18kg", 18),
         ("__18__", 18),
         ("答案是18", 18),
@@ -275,7 +301,10 @@ DRESSES = (
     lambda n: f"{n:,}".replace(",", "{,}"),
     lambda n: f"{n:,}".replace(",", "\\,"),
     lambda n: f"{n:,}".replace(",", "\u202f"),
-    lambda n: f"{n}".replace("-", "−"),
+    *(lambda n, sign=sign: f"{n}".replace("-", sign) for sign in "−‐‑–－﹣"),
+    lambda n: f"{n:,}".translate(str.maketrans(",.", ".,")) if n != int(n) or abs(n) > 10**6 else f"{n}",
+    lambda n: f"{n}".translate(str.maketrans("0123456789.", "٠١٢٣٤٥٦٧٨٩٫")),
+    lambda n: f"{n:,}".translate(str.maketrans("0123456789.,-", "０１２３４５６７８９．，－")),
     lambda n: f"${n}$" if n >= 0 else f"-${-n}",
     lambda n: f"{n}.00" if n == int(n) else f"{n}00",
     lambda n: f"\\text{{{n}}}",
@@ -287,6 +316,21 @@ NUMBERS = st.integers(-(10**12), 10**40) | st.decimals(-1000, 10**6, places=2)
 @given(NUMBERS, st.sampled_from(DRESSES), st.sampled_from(ENDINGS))
 def test_a_number_is_read_back_however_it_is_written(number, dress, ending):
     assert lenient_answer(ending.replace("{}", dress(number)).replace("{{", "{").replace("}}", "}")) == number
+
+
+# Text that a pattern could go through again and again: each piece many times, after each beginning.
+ENDLESS = ("answer is ", "answer: ", "answer to ", "answer is one. ", "####", "\\boxed{", "\\frac{", "1=", ",22", "**1")
+ENDLESS += ("1. ", "(", "= (", "$", "-", " ", "\n", "1{,}", "9", "0,", "1 x ", "*", "\\text{", "<<", ".234", "1/")
+
+
+@pytest.mark.parametrize("piece", ENDLESS)
+@pytest.mark.parametrize("begin", ["", "answer is ", "1=", "\\frac{"])
+def test_the_time_is_linear(begin, piece):
+    """160 KB take half a second; in time that grows with the square they take minutes."""
+    text = begin + piece * (160_000 // len(piece))
+    started = time.process_time()
+    lenient_answer(text)
+    assert time.process_time() - started < 15
 
 
 @given(st.integers(0, 99), st.integers(1, 99), st.sampled_from(("#### {}", "The answer is {}.", "Answer: {}")))

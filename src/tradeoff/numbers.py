@@ -8,7 +8,8 @@ person would read it, wherever it stands and however it is dressed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 
@@ -25,8 +26,15 @@ def lenient_answer(text: str) -> Decimal | None:
     4. in the last line with a number: the last number in bold, or else the one after the last "=", or else the last.
 
     Where a calculation stands in place of a number, its result counts: "#### 9 * 2 = 18" is 18. Currency, units,
-    percent signs, thousands separators, a final period, bold and LaTeX are looked over; "1/2" is 0.5 and "25%" is 25.
-    Words ("eighteen", "3 million"), ordinals ("4th") and the numbers of list items and steps are not read.
+    percent signs, a final period, bold and LaTeX are ignored; "1/2" is 0.5 and "25%" is 25. Words ("eighteen", "3
+    million"), ordinals ("4th") and the numbers of list items and steps are not read. Digits of any script are digits,
+    and any dash that touches a number is its minus sign.
+
+    Commas and points: "1,234" and "1,23,456" are thousands (groups of three, or Indian ones, that end in three digits
+    and do not begin with 0), "12,5", "3,1416" and "0,125" are decimals. Where both occur, the last is the decimal mark:
+    "1,234.5" and "1.234,5" are 1234.5. "1.234.567" is 1234567, "1.234" is not. "1,2,3" are three numbers.
+
+    The time is linear in the length of the text.
     """
     text = _plain(text)
     for passage in _conclusions(text):
@@ -43,24 +51,33 @@ def digits(number: Decimal) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text without GSM8K's calculator annotations, LaTeX around numbers, and the numbers of list items."""
+    """A text in ASCII digits and signs, without GSM8K's annotations, LaTeX around numbers and list items' numbers."""
+    if not text.isascii():
+        text = "".join(map(_in_ascii, text))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     return text
 
 
+def _in_ascii(character: str) -> str:
+    if character.isdecimal():
+        return str(unicodedata.decimal(character))
+    return _SIGNS.get(character, character)
+
+
 def _conclusions(text: str) -> Iterator[str]:
     """Passages whose first number is the answer, the most authoritative first."""
-    marked = (_line(text, mark.end()) for mark in _MARK.finditer(text))
-    yield from (passage for passage in marked if _NUMBER.match(passage))
+    yield from (_line(text, mark.end()) for mark in _MARK.finditer(text) if _NUMBER.match(text, mark.end()))
     yield from reversed(_BOXED.findall(text))
+    end = len(text)  # of what was not yet looked at: after a later cue there was no number
     for cue in reversed(list(_CUE.finditer(text))):
-        passage = _line(text, cue.end())
         if cue["verb"]:
-            yield _SENTENCE_END.split(passage, maxsplit=1)[0]
-        elif (number := _NUMBER.match(passage)) and not _CALCULATION.match(passage, number.end()):
+            stop = _SENTENCE_END.search(text, cue.end(), end)
+            yield text[cue.end() : stop.start() if stop else end]
+        elif (number := _NUMBER.match(text, cue.end())) and not _CALCULATION.match(text, number.end()):
             # (With a calculation, it would be the label of the whole solution.)
-            yield passage
+            yield _line(text, cue.end())
+        end = cue.start()
 
 
 def _line(text: str, start: int) -> str:
@@ -71,9 +88,12 @@ def _line(text: str, start: int) -> str:
 def _first_number(passage: str) -> Decimal | None:
     """The first number of a passage; of a calculation that begins with it, the result."""
     number = _NUMBER.search(passage)
-    start = 0
-    while number and _CALCULATION.match(passage, number.end()) and (start := passage.find("=", start) + 1):
-        number = _NUMBER.search(passage, start) or number
+    while number and _CALCULATION.match(passage, number.end()):
+        equals = passage.find("=", number.end())
+        result = _NUMBER.search(passage, equals + 1) if equals >= 0 else None
+        if result is None:
+            break
+        number = result
     return _value(number) if number else None
 
 
@@ -91,46 +111,68 @@ def _value(match: re.Match[str]) -> Decimal:
     if match["top"]:
         number = int(match["units"] or 0) + Decimal(match["top"]) / Decimal(match["bottom"])
     else:
-        number = Decimal(match["decimal"].replace(",", ""))
+        number = Decimal(_without_groups(match["decimal"]))
     return number.copy_negate() if "-" in match["sign"] else number  # -number would be cut to 28 digits
 
 
-_REWRITES = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"<<[^<>\n]*>>", ""),
-        (r"[−–]", "-"),
-        (r"(?<=[0-9])[ ]*(?=\\[dt]?frac)", " "),
-        (r"\\[dt]?frac\{\s*([^{}]*?)\s*\}\{\s*([^{}]*?)\s*\}", r"\1/\2"),
-        (r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}", r"\1"),
-        # 1{,}234, 1,\!234, 1\,234 and 1 234 with a space that does not break.
-        (r"(?<=[0-9])(?:\{,\}|,?\\[,!;:]|[\u00a0\u2009\u202f])(?=[0-9]{3}(?![0-9]))", ","),
-        (r"\\([$%])", r"\1"),
-        (r"\\(?:times|cdot|div)\b", "*"),
-        (r"\\[()\[\] ]", " "),
-        (r"(?im)^([ \t#>*]*)(?:step [0-9]+|[1-9])[.):]+\**[ \t]+(?=[*\"'(]*[a-z])", r"\1"),
-    )
+def _without_groups(spelled: str) -> str:
+    """A number's digits with a point as decimal mark."""
+    comma, point = spelled.rfind(","), spelled.rfind(".")
+    if comma >= 0 and point >= 0:
+        group = "," if point > comma else "."
+        return spelled.replace(group, "").replace(",", ".")
+    if comma >= 0:
+        return spelled.replace(",", "" if _GROUPED.fullmatch(spelled) else ".")
+    return spelled.replace(".", "") if spelled.count(".") > 1 else spelled
+
+
+def _fraction(match: re.Match[str]) -> str:
+    return f"{match[1].strip()}/{match[2].strip()}"
+
+
+_REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"<<[^<>\n]*>>"), ""),
+    (re.compile(r"(?<=[0-9])[ ]*(?=\\[dt]?frac)"), " "),
+    (re.compile(r"\\[dt]?frac\{([^{}]*)\}[ ]?\{([^{}]*)\}"), _fraction),
+    (re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}"), r"\1"),
+    # 1{,}234, 1,\!234, 1\,234 and 1 234 with a space that does not break.
+    (re.compile(r"(?<=[0-9])(?:\{,\}|,?\\[,!;:]|[\u00a0\u2009\u202f])(?=[0-9]{3}(?![0-9]))"), ","),
+    (re.compile(r"\\([$%])"), r"\1"),
+    (re.compile(r"\\(?:times|cdot|div)\b"), "*"),
+    (re.compile(r"\\[()\[\] ]"), " "),
+    (re.compile(r"(?im)^([ \t#>*]*)(?:step [0-9]+|[1-9])[.):]+\**[ \t]+(?=[*\"'(]*[a-z])"), r"\1"),
 )
+# Dashes of all lengths, the mathematical, full-width, small, superscript and Arabic signs.
+_SIGNS = dict.fromkeys("‐‑‒–—―−﹣－⁻₋", "-") | dict.fromkeys("．٫", ".") | dict.fromkeys("，٬", ",")
 
 # A minus sign belongs to the number that it touches unless it touches something on its left too: "10-3" ends with 3.
 # Digits in a name ("x2"), and those of an ordinal ("2nd"), are no number.
-_NUMBER_PATTERN = r"""
+_GROUPS = r"[1-9][0-9]{0,2}(?:,[0-9]{2,3}){0,20},[0-9]{3}(?![0-9])"
+_NUMBER_PATTERN = rf"""
     (?<![0-9A-Za-z])(?<![0-9]\.)
-    (?P<sign>(?:(?<!\))(?:-?[$€£¥₹]{1,3}[ ]?-?|-))?)
+    (?P<sign>(?:(?<!\))(?:-?[$€£¥₹]{{1,3}}[ ]?-?|-))?)
     (?:
-        (?:(?P<units>[0-9]{1,9})[ ])?(?P<top>[0-9]{1,9})/(?P<bottom>[1-9][0-9]{0,8})(?![0-9/]|\.[0-9])
+        (?:(?P<units>[0-9]{{1,9}})[ ])?(?P<top>[0-9]{{1,9}})/(?P<bottom>[1-9][0-9]{{0,8}})(?![0-9/]|\.[0-9])
         |
-        (?P<decimal>(?:[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}(?![0-9])|[0-9]++)(?:\.[0-9]++)?|(?<!\.)\.[0-9]++)
+        (?P<decimal>
+            {_GROUPS}(?:\.[0-9]++)?
+            | [0-9]{{1,3}}(?:\.[0-9]{{3}}){{1,20}},[0-9]++
+            | [0-9]{{1,3}}(?:\.[0-9]{{3}}){{2,20}}(?![0-9]|\.[0-9])
+            | (?<![0-9],)(?:0,[0-9]++|[0-9]++,(?:[0-9]{{1,2}}|[0-9]{{4,}}+))(?![0-9]|[.,][0-9])
+            | [0-9]++(?:\.[0-9]++)?
+            | (?<!\.)\.[0-9]++
+        )
     )
     (?!(?:st|nd|rd|th)\b)
 """
 _DRESS = r"[\s*_`\"'()\[\]~≈]*+"
 
+_GROUPED = re.compile(_GROUPS)
 _NUMBER = re.compile(_NUMBER_PATTERN, re.VERBOSE)
 _BOLD = re.compile(rf"(?<![0-9A-Za-z)])\*\*{_NUMBER_PATTERN}[^*]*\*\*", re.VERBOSE)
 _RESULT = re.compile(rf"={_DRESS}{_NUMBER_PATTERN}", re.VERBOSE)
 # After the first number of a calculation: a unit perhaps, then an operator and a number, or an equals sign.
-_CALCULATION = re.compile(r"[ %)]*(?:[A-Za-z]+ )?(?:[-+*/x×÷·] *[-($€£¥₹ ]*[0-9]|=)")
+_CALCULATION = re.compile(r"[ %)]*+(?:[A-Za-z]++ )?(?:[-+*/x×÷·] *+[-($€£¥₹ ]*[0-9]|=)")
 
 _MARK = re.compile(rf"####{_DRESS}")
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]++|\{[^{}]*+\})*+)\}")
@@ -142,4 +184,4 @@ _CUE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"[.!?][*_\"')\]}]*(?:\s|$)")
+_SENTENCE_END = re.compile(r"\n|[.!?][*_\"')\]}]*(?:\s|$)")

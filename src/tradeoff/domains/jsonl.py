@@ -62,7 +62,7 @@ class Jsonl(Domain):
     """
 
     kind = "jsonl"
-    version = "1.0"
+    version = "1.1"
     train: Annotated[str, Field(min_length=1)]
     test: Annotated[str, Field(min_length=1)]
     scorer: Literal["exact", "number", "choice", "contains", "regex"] = "exact"
