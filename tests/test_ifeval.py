@@ -194,9 +194,13 @@ def test_nltks_own_data_are_used_where_they_are(tmp_path, monkeypatch):
 LETTERS = "keywords:letter_frequency", {"letter": "#", "let_frequency": 3, "let_relation": "at least"}
 
 
-def test_what_is_no_letter_is_always_replaced_by_the_same():
-    assert [followed("banana", *LETTERS) for _ in range(9)] == [True] * 9
-    assert [followed("#### emu", *LETTERS) for _ in range(9)] == [False] * 9
+def test_what_is_no_letter_is_counted_as_asked():
+    assert [followed("aaaaa bbb", *LETTERS) for _ in range(9)] == [False] * 9
+    assert [followed("#x #y #z", *LETTERS) for _ in range(9)] == [True] * 9
+    for letter in ("!", "é", "É", "ß", "5"):
+        arguments = {**LETTERS[1], "letter": letter}
+        assert followed(3 * letter, LETTERS[0], arguments)
+        assert not followed("abc" * 9, LETTERS[0], arguments)
 
 
 ELSEWHERE = """

@@ -52,9 +52,10 @@ def _settle() -> None:
 
     Chance has two places. langdetect, which tells the language, draws random numbers unless it is seeded. And the
     checker of letter frequency takes a random letter in place of what is none (as in the original): two of the 541
-    prompts ask for "#" and "!", in whose place it now always counts the letter "a".
+    prompts ask for "#" and "!", which are counted here as asked.
     """
     instructions.langdetect.DetectorFactory.seed = 0
+    instructions.LetterFrequencyChecker.build_description = _build_with_any_character
     instructions.random = instructions_util.random = _LowestDraw()
     try:
         nltk.data.find("tokenizers/punkt_tab/english/")
@@ -63,6 +64,17 @@ def _settle() -> None:
         with mock.patch.object(nltk.tokenize.punkt.PunktTokenizer, "load_lang", _load_english):
             instructions_util.count_sentences("")
             nltk.word_tokenize("")
+
+
+_build_with_letter = instructions.LetterFrequencyChecker.build_description
+
+
+def _build_with_any_character(checker: Any, *, letter: str | None = None, **arguments: Any) -> str:
+    """lm-eval's, but a character that is no letter of English stays what it is."""
+    description: str = _build_with_letter(checker, letter=letter, **arguments)
+    if letter is not None and len(letter.strip()) == 1:
+        checker._letter = letter.strip().lower()
+    return description
 
 
 def _load_english(tokenizer: Any, lang: str = "english") -> None:
