@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from tradeoff import domains
 from tradeoff.domains import _esci, esci
 
+SPLITS = ("train", "test")
 LABELS = ("Exact", "Substitute", "Complement", "Irrelevant")
 ESCI = domains.build({"domain": "esci"})
 JOINED_HERE = domains.build({"domain": "esci", "products": True})
@@ -197,6 +198,29 @@ def test_no_query_is_in_both_splits_even_under_another_id(write):
     assert not found["train"] & found["test"]
     assert len(found["train"] | found["test"]) == 100
     assert 15 <= len(found["test"]) <= 35
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("black & decker", "black &amp; decker", "Black  &AMP; Decker"),
+        ("<b>lamp</b> 5", "lamp 5"),
+        ("café au lait", "cafe\u0301 au lait", "caf&eacute; au lait"),
+        ("１２ volt", "12 volt"),
+    ],
+)
+def test_spellings_of_one_query_are_in_one_split(write, spellings):
+    """Whatever the split: other words are put behind until both were seen."""
+    seen = set()
+    for word in range(20):
+        queries = [f"{spelling} {word}" for spelling in spellings]
+        files = write(examples=joined(4 * len(queries)).assign(query=[q for q in queries for _ in range(4)]))
+        found = {
+            split: _esci._pairs(files["esci_examples"])["query"].map(_esci._split).eq(split).sum() for split in SPLITS
+        }
+        assert sorted(found.values()) == [0, 4 * len(queries)]
+        seen |= {split for split, count in found.items() if count}
+    assert seen == set(SPLITS)
 
 
 def test_label_only_and_chain_of_thought_have_the_same_pairs(write):

@@ -6,6 +6,9 @@ The files have millions of rows, so texts are read for the drawn pairs alone.
 from __future__ import annotations
 
 import hashlib
+import html
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,12 +129,18 @@ def _values(column: pd.Series[Any]) -> list[Any]:
     return column.astype(object).where(column.notna(), None).tolist()
 
 
+def clean(text: str | None) -> str:
+    """A text of the files as a prompt shows it: without HTML, on one line."""
+    return " ".join(_TAG.sub(" ", html.unescape(text or "")).split())
+
+
 def _split(query: str) -> Split:
-    """The split that a query belongs to in every draw."""
-    words = " ".join(query.casefold().split())
+    """The split that a query belongs to in every draw, by what a prompt asks: spellings of one query stay together."""
+    words = unicodedata.normalize("NFKC", clean(query)).casefold()
     return "test" if hashlib.sha256(words.encode()).digest()[0] % 4 == 0 else "train"
 
 
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _TEXTS = [f"product_{name}" for name in ("title", "brand", "color", "bullet_point")]
 
 # The authors' letters; other copies have the words.

@@ -9,7 +9,6 @@ whatever its id, so that no query is in both. It is not the split of the authors
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tradeoff.domains import Domain, Example, Outcome, Size, Split
-from tradeoff.domains._esci import CHOICE, EXAMPLES, LABELS, PRODUCTS, Pair, drawn
+from tradeoff.domains._esci import CHOICE, EXAMPLES, LABELS, PRODUCTS, Pair, clean, drawn
 from tradeoff.domains._scorers import CLASS_METRICS
 
 
@@ -34,7 +33,7 @@ class Esci(Domain):
 
     kind = "esci"
     size = Size(train=84_000, test=28_000, prompt=230, response=3)
-    version = "1.0"
+    version = "1.1"
     metrics = CLASS_METRICS
     max_new_tokens = 8
     products: bool = False
@@ -64,7 +63,7 @@ class Esci(Domain):
         return CHOICE.default(response)
 
     def _example(self, split: Split, pair: Pair) -> Example:
-        question = f"Query: {_clean(pair.query)}\n{_product_text(pair, self.longest_product)}"
+        question = f"Query: {clean(pair.query)}\n{_product_text(pair, self.longest_product)}"
         return Example(
             id=f"{split}-{pair.example_id}",
             messages=({"role": "user", "content": f"{question}\n\n{_RULE}\n{self._asks}"},),
@@ -75,17 +74,12 @@ class Esci(Domain):
 
 def _product_text(pair: Pair, longest: int) -> str:
     fields = {"Product": pair.title, "Brand": pair.brand, "Color": pair.color, "Details": pair.bullet_point}
-    text = "\n".join(f"{name}: {value}" for name, raw in fields.items() if (value := _clean(raw)))
+    text = "\n".join(f"{name}: {value}" for name, raw in fields.items() if (value := clean(raw)))
     if len(text) <= longest:
         return text
     room = longest - len(_CUT)
     # One character more shows whether a word ends there.
     return _LAST_WORD.sub("", text[: room + 1])[:room] + _CUT
-
-
-def _clean(text: str | None) -> str:
-    """Without HTML, on one line."""
-    return " ".join(_TAG.sub(" ", html.unescape(text or "")).split())
 
 
 _RULE = """Does the product answer the search?
@@ -96,4 +90,3 @@ Irrelevant: none of these."""
 
 _CUT = " ..."
 _LAST_WORD = re.compile(r"\s+\S*\Z")
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -124,7 +125,7 @@ class Jsonl(Domain):
 
 
 def apart(train: Iterable[Example], test: Iterable[Example]) -> tuple[list[Example], list[Example]]:
-    """Training examples whose prompt is no test item's, and those whose prompt is; white space makes no difference."""
+    """Training examples whose prompt is no test item's, and those whose prompt is, however it is spaced or composed."""
     tested = {_prompt(example) for example in test}
     kept: list[Example] = []
     dropped: list[Example] = []
@@ -314,7 +315,8 @@ def _tell(name: str, examples: list[Example], what: str) -> None:
 
 
 def _prompt(example: Example) -> tuple[str, ...]:
-    return tuple(f"{message['role']}: {' '.join(message['content'].split())}" for message in example.messages)
+    texts = (unicodedata.normalize("NFC", " ".join(message["content"].split())) for message in example.messages)
+    return tuple(f"{message['role']}: {text}" for message, text in zip(example.messages, texts, strict=True))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
