@@ -3,6 +3,7 @@
 import copy
 import shutil
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from tradeoff.evaluation.evaluate import Evaluator
 from tradeoff.evaluation.task import Task
 from tradeoff.models.base import load_result
 from tradeoff.models.chat import Chat
-from tradeoff.provenance import CARD, digest, read_json, write_json
+from tradeoff.provenance import CARD, digest, packages, read_json, write_json
 from tradeoff.study import Study
 
 STUDY = {
@@ -134,6 +135,27 @@ def test_another_way_to_prompt_is_another_model(tiny_base, root, tmp_path, chang
     assert not before & set(keys(evaluator(base, root)).values())
 
 
+def test_another_version_of_a_package_is_another_evaluation(tiny_base, root, monkeypatch):
+    before = keys(evaluator(tiny_base, root))
+    monkeypatch.setattr(evaluate, "packages", lambda: "torch 9")
+    after = keys(evaluator(tiny_base, root))
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_the_packages_are_those_that_are_installed(tiny_base, root):
+    assert {f"torch {version('torch')}", f"lm_eval {version('lm_eval')}"} <= set(packages().split(", "))
+    assert {row["packages"] for row in evaluator(tiny_base, root).evaluate().to_pylist()} == {packages()}
+
+
+def test_the_code_that_forms_a_derived_run_is_in_the_key_and_a_trained_run_s_is_not(tiny_base, root, tmp_path):
+    def with_code(code, **more):
+        write_json(tmp_path / "run" / CARD, {"run_id": "r", "source_delta_sha256": "a", "code": code, **more})
+        return set(keys(evaluator(tiny_base, root, tmp_path / "run")).values())
+
+    assert not with_code("c", derived_from="..") & with_code("d", derived_from="..")
+    assert with_code("c", delta_sha256="e") == with_code("d", delta_sha256="e")
+
+
 def test_rendered_prompts_are_in_the_key(tiny_base, root, monkeypatch):
     """Whatever renders them otherwise, another version of a library among it."""
     before = keys(evaluator(tiny_base, root))
@@ -159,8 +181,9 @@ def test_the_same_path_with_retrained_weights_is_another_model(tiny_base, root, 
     write_json(run / CARD, card)
     before = set(keys(evaluator(tiny_base, root, run)).values())
     write_json(run / CARD, {**card, "delta_sha256": "b"})
-    assert not before & set(keys(evaluator(tiny_base, root, run)).values())
-    assert read_json(run / CARD)["run_id"] == "r"
+    retrained = set(keys(evaluator(tiny_base, root, run)).values())
+    assert len(before) == len(retrained) == 3
+    assert not before & retrained
 
 
 def test_how_a_model_was_asked_is_recorded(tiny_base, root):

@@ -29,7 +29,7 @@ KNOWN = {name: evaluation.of_domain(name, kind(name)()) for name in (DOMAIN, "sh
 KNOWN |= {name: evaluation.general(name) for name in (*GENERAL, "ifeval_mini")}
 BENCHMARKS = {name: KNOWN[name] for name in (DOMAIN, *GENERAL)}
 SCORED = {DOMAIN: ["arithmetic_mini"]}
-PROMPTING = Prompting("none", NO_TEMPLATE, None, 0, 48, "float32", 8)
+PROMPTING = Prompting("none", NO_TEMPLATE, None, 0, 48, "float32", 8, "torch 2")
 COST = {"tokens": 101, "seconds": 2.5, "flops": 5e9, "peak_memory_bytes": 16}
 UPDATE = {"delta_norm": 1.5, "share_moved": 0.75, "share_kept_bfloat16": 0.125}
 # Outcomes of four items of each benchmark; base_text counts nats.
@@ -364,6 +364,7 @@ def test_scores_of_one_benchmark_under_different_settings_are_refused(entries):
         ({"system_turn": IN_USER_TURN}, f"system_turn is '{NO_TEMPLATE}' for base and '{IN_USER_TURN}' for sft"),
         ({"system_prompt": "Be brief."}, "system_prompt is None for base and 'Be brief.' for sft"),
         ({"batch_size": 16}, "batch_size is 8 for base and 16 for sft"),
+        ({"packages": "torch 3"}, "packages is 'torch 2' for base and 'torch 3' for sft"),
         ({"precision": "bfloat16"}, "precision is 'float32' for base and 'bfloat16' for sft"),
     ):
         pq.write_table(table(items(BETTER), replace(PROMPTING, **changed)), entries[1].folder / "samples.parquet")

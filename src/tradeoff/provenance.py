@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tradeoff.errors import UserError
 SOURCE = Path(__file__).resolve().parents[1]
 ROOT = SOURCE.parent
 LOCK = ROOT / "envs" / "lock.txt"
+# They compute, render prompts, split text into tokens, or judge answers.
+MOVE_SCORES = ("torch", "transformers", "tokenizers", "jinja2", "lm_eval", "langdetect", "nltk", "regex")
 CARD = "card.json"  # beside a large file or a run's files: what they are, in a few lines
 
 
@@ -43,6 +46,12 @@ def sha256_file(path: Path) -> str:
 def lock_sha256() -> str:
     """The hash of the file that pins every package."""
     return sha256_file(LOCK)
+
+
+@cache
+def packages() -> str:
+    """The installed packages of which another version can move a score, such as `torch 2.13.0, transformers 5.24.0`."""
+    return ", ".join(f"{name} {version(name)}" for name in MOVE_SCORES)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

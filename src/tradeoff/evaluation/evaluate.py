@@ -1,8 +1,8 @@
 """Evaluates one model (the base, or base + delta) on a list of benchmarks and writes every item of them.
 
 Results are kept in a store by a key that holds all that decides them (weights, task version, items, rendered prompts,
-settings, precision, kind of device and code), so that one more benchmark costs that benchmark alone, and nothing else
-ever answers for a model.
+settings, precision, kind of device, code and packages), so that one more benchmark costs that benchmark alone, and
+nothing else ever answers for a model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tradeoff.models.chat import Chat, plain
 from tradeoff.models.precision import DTYPES, device
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.progress import Progress
-from tradeoff.provenance import CARD, digest, read_json, sha256_file
+from tradeoff.provenance import CARD, digest, packages, read_json, sha256_file
 from tradeoff.sources import fetched
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.tokens import Sequence
@@ -73,9 +73,13 @@ class Evaluator:
     def _decides(self, name: str) -> dict[str, Any]:
         """All that a benchmark's outcome depends on."""
         run_card = read_json(self.run / CARD) if self.run else {}
+        # A derived run's weights are formed when they are loaded, by its method's code.
+        code = run_card["code"] if "derived_from" in run_card else None
         return {
             "base": self._card["sha256"],
             "run": {key: run_card.get(key) for key in ("run_id", "delta_sha256", "source_delta_sha256")},
+            "derived_by": code,
+            "packages": packages(),
             "spec": self.benchmarks[name],
             "items": self._items_sha256(name),
             "chat": self.chat.identity,
@@ -110,6 +114,7 @@ class Evaluator:
             max_new_tokens=spec["benchmark"]["max_new_tokens"],
             precision=self.settings["precision"],
             batch_size=self.settings["batch_size"],
+            packages=packages(),
         )
 
     def _samples(self, name: str) -> list[Sample]:

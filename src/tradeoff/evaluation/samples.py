@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         pa.field("max_new_tokens", pa.int32()),
         pa.field("precision", pa.string(), nullable=False),
         pa.field("batch_size", pa.int32(), nullable=False),
+        pa.field("packages", pa.string(), nullable=False),
         pa.field("values", VALUES, nullable=False),
         pa.field("weights", VALUES, nullable=False),
         pa.field("token_nll", pa.list_(pa.float32())),
@@ -57,6 +58,7 @@ class Prompting:
         max_new_tokens: Generation limit; None where nothing is generated.
         precision: Of the weights in evaluation.
         batch_size: Prompts at once.
+        packages: Versions of those that can move a score.
     """
 
     template: str
@@ -66,6 +68,7 @@ class Prompting:
     max_new_tokens: int | None
     precision: str
     batch_size: int
+    packages: str
 
 
 @dataclass(frozen=True)
