@@ -170,6 +170,7 @@ def _sample(model, domain, method, rate, seed, fraction, benchmark, item, hard, 
         "packages": "torch 2.13.0",
         "values": list(values.items()),
         "weights": [(key, 1.0) for key in values],
+        "class_weights": [],
         "fraction": fraction,
         "step": None if fraction == 1 else round(60 * fraction),
     }

@@ -71,6 +71,7 @@ def run(method, rate=None, seed=None, *, domain, suite, kl=None, recipe=None, we
                     "invalid": number == 0,
                     "values": list(values.items()),
                     "weights": [(key, weight) for key in values],
+                    "class_weights": [],
                     **more,
                 }
             )

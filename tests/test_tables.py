@@ -247,11 +247,12 @@ def test_a_benchmark_that_the_study_does_not_ask_for_is_left_out(tmp_path):
     ],
 )
 def test_a_weighted_mean_and_its_standard_error(values, weights, mean, stderr):
-    assert weighted_mean(np.array(values, float), np.array(weights, float)) == pytest.approx((mean, stderr))
+    weights = np.array(weights, float)[:, None]
+    assert weighted_mean(np.array(values, float), weights) == pytest.approx((mean, stderr))
 
 
 def test_a_single_item_tells_nothing_of_its_spread():
-    mean, stderr = weighted_mean(np.array([0.5]), np.array([1.0]))
+    mean, stderr = weighted_mean(np.array([0.5]), np.array([[1.0]]))
     assert mean == 0.5
     assert math.isnan(stderr)
 

@@ -1,58 +1,144 @@
-"""Every metric is a weighted mean over items: balanced accuracy and macro-F1 too."""
+"""Metrics over classes: the usual definitions, as scikit-learn has them, in the estimate and in every replicate."""
 
-import math
-
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from tradeoff.domains import Metric, Outcome
-from tradeoff.evaluation.weights import item_weights
+from tradeoff.evaluation import Benchmark
+from tradeoff.evaluation.weights import class_weights
+from tradeoff.study import BASE
+from tradeoff.tables.replicates import ENDS, draws, interval, replicates
+from tradeoff.tables.replicates import Metric as Of
+from tradeoff.tables.scores import by_class, weighted_mean
 
 METRICS = (Metric("accuracy"), Metric("balanced_accuracy", balanced_by="label"), Metric("macro_f1", f1_of="label"))
+NAMES = tuple(metric.name for metric in METRICS)
 
 
-def means(right, named):
-    """All metrics of these answers."""
-    outcomes = [
+def outcomes(right, named):
+    return [
         Outcome({m.name: float(r == n) for m in METRICS}, invalid=n is None, label=n)
         for r, n in zip(right, named, strict=True)
     ]
-    weights = item_weights(METRICS, [{"label": r} for r in right], outcomes)
+
+
+def classes(right, named):
+    return class_weights(METRICS, [{"label": r} for r in right], outcomes(right, named))
+
+
+def means(right, named):
+    """All metrics of these answers, with their standard errors."""
+    values = np.array([float(r == n) for r, n in zip(right, named, strict=True)])
+    of_items = classes(right, named)
     return {
-        m.name: sum(o.values[m.name] * w[m.name] for o, w in zip(outcomes, weights, strict=True))
-        / sum(w[m.name] for w in weights)
-        for m in METRICS
+        name: weighted_mean(values, by_class(np.ones(len(values)), [of.get(name, {}) for of in of_items]))
+        for name in NAMES
+    }
+
+
+def by_sklearn(right, named):
+    """An answer without a label is no class of its own."""
+    known = ["-" if n is None else n for n in named]
+    labels = sorted({*right, *known} - {"-"})
+    return {
+        "accuracy": np.mean([r == n for r, n in zip(right, known, strict=True)]),
+        "balanced_accuracy": np.mean(
+            [np.mean([n == c for r, n in zip(right, known, strict=True) if r == c]) for c in sorted(set(right))]
+        ),
+        "macro_f1": f1_score(right, known, labels=labels, average="macro", zero_division=0),
     }
 
 
 def test_a_small_table_by_hand():
     """E: recall 2/3, precision 2/2, F1 0.8; S: recall 1, precision 1/2, F1 2/3; C is missed: 0."""
     found = means("EEESC", ["E", "E", "S", "S", None])
-    assert found["accuracy"] == pytest.approx(3 / 5)
-    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)
-    assert found["macro_f1"] == pytest.approx((0.8 + 2 / 3 + 0) / 3)
+    assert found["accuracy"][0] == pytest.approx(3 / 5)
+    assert found["balanced_accuracy"][0] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert found["macro_f1"][0] == pytest.approx((0.8 + 2 / 3 + 0) / 3)
 
 
 def test_a_class_that_is_only_named_counts_with_f1_0():
-    assert means("EE", ["E", "I"])["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
+    assert means("EE", ["E", "I"])["macro_f1"][0] == pytest.approx((2 / 3 + 0) / 2)
 
 
-@given(st.lists(st.tuples(st.sampled_from("ESCI"), st.sampled_from(["E", "S", "C", "I", None])), min_size=1))
-def test_they_are_the_usual_definitions(pairs):
+PAIRS = st.lists(st.tuples(st.sampled_from("ESCI"), st.sampled_from(["E", "S", "C", "I", None])), min_size=1)
+
+
+@given(PAIRS)
+def test_they_are_scikit_learn_s(pairs):
     right, named = ([pair[side] for pair in pairs] for side in (0, 1))
-    classes = sorted({*right, *named} - {None})
-    recalls, f1s = [], []
-    for c in classes:
-        both = sum(r == n == c for r, n in pairs)
-        if right.count(c):
-            recalls.append(both / right.count(c))
-        f1s.append(2 * both / (right.count(c) + named.count(c)))
-    found = means(right, named)
-    assert math.isclose(found["balanced_accuracy"], sum(recalls) / len(recalls), abs_tol=1e-12)
-    assert math.isclose(found["macro_f1"], sum(f1s) / len(f1s), abs_tol=1e-12)
+    found, expected = means(right, named), by_sklearn(right, named)
+    for name in NAMES:
+        assert found[name][0] == pytest.approx(expected[name], abs=1e-12)
+    if None not in named and set(named) <= set(right):
+        assert expected["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(right, named))
 
 
-def test_a_metric_that_some_items_alone_have_has_a_weight_there_alone():
-    outcomes = [Outcome({"accuracy": 1.0, "accuracy_lab": 1.0}), Outcome({"accuracy": 0.0})]
-    assert item_weights(METRICS[:1], [{}, {}], outcomes) == [{"accuracy": 1.0, "accuracy_lab": 1.0}, {"accuracy": 1.0}]
+def study(right, *models):
+    """The replicates of a base and runs that name these labels."""
+    rows = []
+    for number, named in enumerate(models):
+        of_classes = classes(right, named)
+        rows += [
+            {
+                "run_id": str(number),
+                "model": "m",
+                "domain": "d" if number else None,
+                "method": f"m{number}" if number else BASE,
+                "recipe": "sft" if number else BASE,
+                "learning_rate": 1.0 if number else None,
+                "seed": 0 if number else None,
+                "benchmark": name,
+                "item": f"{i:03}",
+                "truncated": False,
+                "invalid": n is None,
+                "values": [(metric, float(r == n)) for metric in NAMES],
+                "weights": [(metric, 1.0) for metric in NAMES],
+                "class_weights": [(metric, list(of.items())) for metric, of in of_classes[i].items()],
+            }
+            for name in ("d", "g")
+            for i, (r, n) in enumerate(zip(right, named, strict=True))
+        ]
+    known = {name: Benchmark(name, "1", NAMES) for name in ("d", "g")}
+    (found,) = replicates(pd.DataFrame(rows), known, {"d": ["g"]}, 400)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_replicate_is_the_metric_of_the_items_that_it_drew(seed):
+    """By brute force: the items of a replicate written out, and scikit-learn on them."""
+    rng = np.random.default_rng(seed)
+    right = rng.choice(list("ESCI"), 12, p=[0.6, 0.2, 0.1, 0.1]).tolist()
+    models = [rng.choice(["E", "S", "C", "I", None], 12).tolist() for _ in range(3)]
+    found = study(right, *models)
+    drawn = draws("d", 12, 400).astype(int)
+    for replicate in (0, 1, 2, 77, 399):
+        places = np.repeat(np.arange(12), drawn[replicate])
+        for point, named in enumerate(models):
+            expected = by_sklearn([right[i] for i in places], [named[i] for i in places])
+            for name in NAMES:
+                assert found.scores[Of("d", name, "none")][replicate, point] == pytest.approx(expected[name])
+
+
+def test_a_model_that_always_says_one_class_has_the_interval_of_the_classes_that_were_drawn():
+    """Of four classes, recall is 1 in one and 0 in the others: 1/4, or 1/3 where a replicate lacks one of them."""
+    right = ["E"] * 65 + ["S"] * 22 + ["I"] * 10 + ["C"] * 3
+    balanced = interval(
+        "score", study(right, ["E"] * 100, ["E"] * 100).scores[Of("d", "balanced_accuracy", "none")][:, 1]
+    )
+    assert balanced["score"] == 0.25
+    assert (balanced["score_low"], balanced["score_high"]) == (0.25, pytest.approx(1 / 3))
+    assert ENDS == (0.025, 0.975)
+
+
+def test_the_standard_errors_are_those_of_the_bootstrap():
+    rng = np.random.default_rng(5)
+    right = rng.choice(list("ESCI"), 400, p=[0.5, 0.3, 0.1, 0.1]).tolist()
+    named = [r if rng.random() < 0.6 else rng.choice(list("ESCI")) for r in right]
+    found = study(right, named, named)
+    for name, (_, stderr) in means(right, named).items():
+        assert stderr == pytest.approx(found.scores[Of("d", name, "none")][1:, 1].std(), rel=0.15)

@@ -23,7 +23,7 @@ from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, base_text, from_json
 from tradeoff.evaluation.lm import respond
 from tradeoff.evaluation.samples import SCHEMA, Prompting, Sample, table, written
 from tradeoff.evaluation.task import Task
-from tradeoff.evaluation.weights import item_weights
+from tradeoff.evaluation.weights import class_weights
 from tradeoff.models.base import load_chat, load_result
 from tradeoff.models.chat import Chat, plain
 from tradeoff.models.precision import DTYPES, device
@@ -134,7 +134,7 @@ class Evaluator:
         limit, size, context = domain.max_new_tokens, self.settings["batch_size"], self._context
         found = respond(self.model, self.chat, prompts, limit, size, context=context, report=progress.advance)
         outcomes = [domain.score(r.text, example.answer) for r, example in zip(found, examples, strict=True)]
-        weights = item_weights(domain.metrics, [example.answer for example in examples], outcomes)
+        classes = class_weights(domain.metrics, [example.answer for example in examples], outcomes)
         sequences = [_fitted(self.chat.encode(example), context) for example in examples]
         precision = self.settings["precision"]
         nll = token_losses(self.model, sequences, self.chat.pad_id, base_text.BATCH_TOKENS, precision, label)
@@ -149,13 +149,14 @@ class Evaluator:
                 **written(response),
                 invalid=outcome.invalid,
                 values={**outcome.values, CODE_LENGTH: nll_T.double().mean().item()},
-                weights={**weight, CODE_LENGTH: float(len(nll_T))},
+                weights={**dict.fromkeys(outcome.values, 1.0), CODE_LENGTH: float(len(nll_T))},
+                class_weights=of_classes,
                 token_nll=nll_T.tolist(),
                 token_text=[decode([token]) for token in sequence.ids[-sequence.targets :]],
                 text_bytes=len(example.response.encode()),
             )
-            for example, prompt, response, outcome, weight, sequence, nll_T in zip(
-                examples, prompts, found, outcomes, weights, sequences, nll, strict=True
+            for example, prompt, response, outcome, of_classes, sequence, nll_T in zip(
+                examples, prompts, found, outcomes, classes, sequences, nll, strict=True
             )
         ]
 

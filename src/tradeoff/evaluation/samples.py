@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         pa.field("packages", pa.string(), nullable=False),
         pa.field("values", VALUES, nullable=False),
         pa.field("weights", VALUES, nullable=False),
+        pa.field("class_weights", pa.map_(pa.string(), pa.field("classes", VALUES, nullable=False)), nullable=False),
         pa.field("token_nll", pa.list_(pa.float32())),
         pa.field("token_text", pa.list_(pa.string())),
         pa.field("text_bytes", pa.int32()),
@@ -86,6 +87,7 @@ class Sample:
         invalid: No answer could be read from the response.
         values: A value for each metric; under one of lm-eval's filters it is called `metric,filter`.
         weights: The item's weight in each metric's mean.
+        class_weights: Of a metric that is a mean over classes, the item's weight in the mean of each class.
         reasoning: What the model wrote ahead of its answer, None where there was none.
         reasoning_tokens: Tokens of the reasoning.
         answer_tokens: Tokens of the answer.
@@ -111,6 +113,7 @@ class Sample:
     answer_tokens: int = 0
     unfinished: bool = False
     too_long: bool = False
+    class_weights: dict[str, dict[str, float]] = field(default_factory=dict)
     token_nll: list[float] | None = None
     token_text: list[str] | None = None
     text_bytes: int | None = None
@@ -125,6 +128,13 @@ def table(samples: Iterable[Sample], prompting: Prompting) -> pa.Table:
     """Samples as an Arrow table of the declared schema."""
     how = asdict(prompting)
     rows = [
-        {**asdict(s), **how, "values": sorted(s.values.items()), "weights": sorted(s.weights.items())} for s in samples
+        {
+            **asdict(s),
+            **how,
+            "values": sorted(s.values.items()),
+            "weights": sorted(s.weights.items()),
+            "class_weights": [(metric, sorted(of.items())) for metric, of in sorted(s.class_weights.items())],
+        }
+        for s in samples
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -1,33 +1,32 @@
-"""Every metric of a domain as a weighted mean over items, so that one formula serves values, errors and pairs."""
+"""Weights of items, with which every metric is a mean over items, or a mean over classes of means over items."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tradeoff.domains import Metric, Outcome
 
+Weights = dict[str, float]
 
-def item_weights(
-    metrics: Sequence[Metric], answers: list[Mapping[str, Any]], outcomes: list[Outcome]
-) -> list[dict[str, float]]:
-    """Each item's weight in each of its metrics' means, so that every metric is a weighted mean over items.
 
-    Balanced accuracy weighs a class by 1 / its items. F1 of a class is 2 TP / (2 TP + FP + FN), that is, the mean of
-    "right" over the items of that class and the items called that class, an item that is both counted twice; the mean
-    over the classes that occur is then a mean over all items too.
+def class_weights(
+    metrics: Sequence[Metric], answers: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
+) -> list[dict[str, Weights]]:
+    """Of metrics that are means over classes, each item's weight in the mean of each class that it belongs to.
+
+    Balanced accuracy is the mean over classes of the accuracy on the items of a class. F1 of a class is
+    2 TP / (2 TP + FP + FN), that is, the mean of "right" over the items of that class and the items called that class,
+    an item that is both counted twice. Which classes there are is decided where the mean is taken, in each replicate.
     """
-    weights = [dict.fromkeys(outcome.values, 1.0) for outcome in outcomes]
+    found: list[dict[str, Weights]] = [{} for _ in outcomes]
     for metric in metrics:
-        if metric.balanced_by is not None:
-            counts = Counter(answer[metric.balanced_by] for answer in answers)
-            for weight, answer in zip(weights, answers, strict=True):
-                weight[metric.name] = len(answers) / (len(counts) * counts[answer[metric.balanced_by]])
-        if metric.f1_of is not None:
-            right = [answer[metric.f1_of] for answer in answers]
-            named = [outcome.label for outcome in outcomes]
-            counts = Counter(right) + Counter(label for label in named if label is not None)
-            for weight, *labels in zip(weights, right, named, strict=True):
-                weight[metric.name] = sum(1 / counts[label] for label in labels if label is not None)
-    return weights
+        for weights, answer, outcome in zip(found, answers, outcomes, strict=True):
+            if metric.balanced_by is not None:
+                weights[metric.name] = {answer[metric.balanced_by]: 1.0}
+            if metric.f1_of is not None:
+                classes = weights.setdefault(metric.name, {})
+                for label in (answer[metric.f1_of], outcome.label):
+                    if label is not None:
+                        classes[label] = classes.get(label, 0.0) + 1.0
+    return found

@@ -29,6 +29,7 @@ import pandas as pd
 from tradeoff.errors import UserError
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, INVALID, Benchmark
 from tradeoff.study import BASE, canonical_rate
+from tradeoff.tables.scores import by_class
 
 Array = npt.NDArray[np.float64]
 
@@ -234,10 +235,10 @@ def _replicates(
     scores, outcomes = {}, {}
     for name, benchmark in benchmarks.items():
         of_name = (rows["benchmark"] == name).to_numpy()
-        for metric, values, weights in _outcomes(rows[of_name], number_of_row[of_name], runs, benchmark):
-            means = _means(draws(name, len(values), count), values, weights)
+        for metric, values, classes in _outcomes(rows[of_name], number_of_row[of_name], runs, benchmark):
+            means = _means(draws(name, len(values), count), values, classes)
             found = np.stack([_over_seeds(means[:, at], of_run[:, at]) for at in of_point], axis=1)
-            carry = (weights > 0).any(axis=1)
+            carry = np.any([(weights > 0).any(axis=1) for weights in classes], axis=0)
             if carry.sum() < 2:
                 bounded = benchmark.bounded and metric.name != CODE_LENGTH
                 found[1:] = np.stack([_coin(metric, p, count) for p in points], axis=1) if bounded else math.nan
@@ -272,25 +273,35 @@ def _by_seed(runs: list[_Run], point: Point) -> list[int]:
 
 def _outcomes(
     rows: pd.DataFrame, number_of_row: npt.NDArray[np.intp], runs: list[_Run], benchmark: Benchmark
-) -> Iterable[tuple[Metric, Array, Array]]:
-    """Of each metric, values and weights as [items, runs]; an item without the metric has the weight 0."""
+) -> Iterable[tuple[Metric, Array, list[Array]]]:
+    """Of each metric, values as [items, runs], and weights in the same form for each class, one where it has none.
+
+    An item without the metric has the weight 0.
+    """
     items = np.unique(rows["item"].to_numpy(str))
     at = np.searchsorted(items, rows["item"].to_numpy(str)), number_of_row
     asked = np.zeros((len(items), len(runs)), int)
     np.add.at(asked, at, 1)
     _check_asked_alike(asked == 1, runs, benchmark.name)
-    values, weights = ([dict(each) for each in rows[column]] for column in ("values", "weights"))
+    values, weights, of_classes = (
+        [dict(each) for each in rows[column]] for column in ("values", "weights", "class_weights")
+    )
     keys = dict.fromkeys([*benchmark.metrics, *sorted({key for each in values for key in each})])
     for key in keys:
         if key.partition(",")[0] == INVALID:
             continue
-        value, weight = np.zeros(asked.shape), np.zeros(asked.shape)
+        value = np.zeros(asked.shape)
         value[at] = [each.get(key, 0.0) for each in values]
-        weight[at] = [each.get(key, 0.0) for each in weights]
+        columns = by_class([each.get(key, 0.0) for each in weights], [dict(each.get(key, ())) for each in of_classes])
+        classes = []
+        for column in columns.T:
+            weight = np.zeros(asked.shape)
+            weight[at] = column
+            classes.append(weight)
         has = np.zeros(asked.shape, bool)
         has[at] = [key in each for each in values]
         _check_asked_alike(has | ~has.any(axis=1, keepdims=True), runs, f"{benchmark.name}, {key}")
-        yield Metric.of(benchmark.name, key), value, weight
+        yield Metric.of(benchmark.name, key), value, classes
 
 
 def _check_asked_alike(asked: npt.NDArray[np.bool_], runs: list[_Run], what: str) -> None:
@@ -323,11 +334,18 @@ def draws(what: str, n: int, count: int) -> Array:
     return np.vstack([np.ones((1, n)), np.bincount(numbered, minlength=count * n).reshape(count, n)])
 
 
-def _means(counts: Array, values: Array, weights: Array) -> Array:
-    """Weighted means of every run, [1 + replicates, runs]; where no weight was drawn, the estimate stands."""
-    total, summed = _product(counts, weights), _product(counts, weights * values)
-    means = np.divide(summed, total, out=np.full_like(total, math.nan), where=total > 0)
-    return np.where(total > 0, means, means[0])
+def _means(counts: Array, values: Array, classes: Sequence[Array]) -> Array:
+    """Means of every run, [1 + replicates, runs]; where no weight was drawn, the estimate stands.
+
+    A mean over classes is taken over those that occur in a replicate, each weighted by its own items there.
+    """
+    summed, occur = np.zeros((len(counts), values.shape[1])), np.zeros((len(counts), values.shape[1]))
+    for weights in classes:
+        total = _product(counts, weights)
+        summed += np.divide(_product(counts, weights * values), total, out=np.zeros_like(total), where=total > 0)
+        occur += total > 0
+    means = np.divide(summed, occur, out=np.full_like(summed, math.nan), where=occur > 0)
+    return np.where(occur > 0, means, means[0])
 
 
 def _product(counts: Array, columns: Array) -> Array:

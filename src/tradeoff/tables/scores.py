@@ -1,8 +1,9 @@
-"""Items to scores. Every metric is a weighted mean over items, so that one formula serves values, errors and pairs."""
+"""Items to scores. A metric is a mean over classes of weighted means over items; most have one class."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -15,38 +16,53 @@ Array = npt.NDArray[np.float64]
 
 
 def weighted_mean(values: Array, weights: Array) -> tuple[float, float]:
-    """The weighted mean of independent items and its standard error (linearised, with the n - 1 correction).
+    """The mean of independent items and its standard error (linearised, with the n - 1 correction).
 
     The error is 0 where all items agree, and NaN for a single item, about whose spread nothing is known.
+
+    Args:
+        values: [items].
+        weights: [items, classes]: the mean over classes of the means weighted by a column; one class is a plain mean.
     """
-    total = weights.sum()
-    mean = float((weights * values).sum() / total)
+    totals = weights.sum(axis=0)
+    means = (weights * values[:, None]).sum(axis=0) / totals
     n = len(values)
     if n < 2:
-        return mean, math.nan
-    squares = float((weights**2 * (values - mean) ** 2).sum())
-    return mean, math.sqrt(squares * n / (n - 1)) / float(total)
+        return float(means.mean()), math.nan
+    influence = (weights * (values[:, None] - means) / totals).mean(axis=1)
+    return float(means.mean()), math.sqrt(float((influence**2).sum()) * n / (n - 1))
+
+
+def by_class(weights: Iterable[float], classes: Iterable[Mapping[str, float]]) -> Array:
+    """Items' weights as [items, classes]; [items, 1] for a metric without classes."""
+    of_items = list(classes)
+    names = sorted({name for of in of_items for name in of})
+    if not names:
+        return np.array(list(weights), float)[:, None]
+    return np.array([[of.get(name, 0.0) for name in names] for of in of_items])
 
 
 def long(samples: pd.DataFrame) -> pd.DataFrame:
-    """Samples with one row a metric: columns `metric`, `filter`, `value` and `weight` instead of the maps.
+    """Samples with one row a metric: columns `metric`, `filter`, `value`, `weight` and `classes` instead of the maps.
 
     Under a filter of its own an answer may be unreadable where it is readable under another; `invalid` follows that.
     """
     rows = samples.drop(columns=["prompt", "target", "response", "reasoning"]).reset_index(drop=True)
     values = [dict(v) for v in rows.pop("values")]
     weights = [dict(w) for w in rows.pop("weights")]
+    classes = [{metric: dict(of) for metric, of in c} for c in rows.pop("class_weights")]
     kept = [[key for key in v if key.partition(",")[0] != INVALID] for v in values]
     repeated = rows.loc[rows.index.repeat([len(keys) for keys in kept])].reset_index(drop=True)
-    each = [(key, v, w) for keys, v, w in zip(kept, values, weights, strict=True) for key in keys]
-    endings = [key.partition(",")[1:] for key, _, _ in each]
-    repeated["metric"] = [key.partition(",")[0] for key, _, _ in each]
+    each = [(key, v, w, c) for keys, v, w, c in zip(kept, values, weights, classes, strict=True) for key in keys]
+    endings = [key.partition(",")[1:] for key, *_ in each]
+    repeated["metric"] = [key.partition(",")[0] for key, *_ in each]
     repeated["filter"] = [name or "none" for _, name in endings]
-    repeated["value"] = [v[key] for key, v, _ in each]
-    repeated["weight"] = [w[key] for key, _, w in each]
+    repeated["value"] = [v[key] for key, v, _, _ in each]
+    repeated["weight"] = [w[key] for key, _, w, _ in each]
+    repeated["classes"] = pd.Series([c.get(key, {}) for key, _, _, c in each], dtype=object)
     repeated["invalid"] = [
         bool(v.get(f"{INVALID}{comma}{name}", invalid))
-        for (comma, name), (_, v, _), invalid in zip(endings, each, repeated["invalid"], strict=True)
+        for (comma, name), (_, v, _, _), invalid in zip(endings, each, repeated["invalid"], strict=True)
     ]
     return repeated
 
@@ -60,7 +76,7 @@ def scores(samples: pd.DataFrame) -> pd.DataFrame:
     keys = schemas.SCORES.names[: schemas.SCORES.names.index("value")]
     rows = []
     for key, items in long(samples).groupby(keys, dropna=False, sort=False):
-        value, stderr = weighted_mean(items["value"].to_numpy(float), items["weight"].to_numpy(float))
+        value, stderr = weighted_mean(items["value"].to_numpy(float), by_class(items["weight"], items["classes"]))
         rows.append(
             {
                 **dict(zip(keys, key, strict=True)),
