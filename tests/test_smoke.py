@@ -168,6 +168,19 @@ def test_an_edit_to_the_loop_retrains_all(tree: Tree) -> None:
         assert tree.planned()["train"] == 5
 
 
+def test_another_model_in_its_folder_is_imported_anew(tree: Tree) -> None:
+    """Its weights, or its chat template alone."""
+    folder = Path(tree.study.read_text().split("folder:")[1].split('"')[0])
+    for name in ("model.safetensors", "chat_template.jinja"):
+        before = (folder / name).read_bytes()
+        try:
+            (folder / name).write_bytes(before + b" ")
+            assert {"import_base", "train", "evaluate"} <= set(tree.planned())
+        finally:
+            (folder / name).write_bytes(before)
+            os.utime(folder / name, (0, 0))
+
+
 def test_an_edit_to_a_figure_retrains_nothing(tree: Tree) -> None:
     file = tree.folder / "src/tradeoff/report/figures.py"
     with _edited(file, lambda text: text.replace("height=400", "height=410")):

@@ -394,6 +394,25 @@ def test_a_chat_template_s_file_is_in_the_spec_by_what_it_says(tmp_path):
     assert load(tmp_path, {"models.tiny.chat_template": str(files[0])}).models["tiny"].settings().template == "{{ 1 }}"
 
 
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"data_root": "data/{site}"}, "data_root"),
+        ({"models.tiny.source": "folder:models/{size}"}, r"models\.tiny\.source"),
+        ({"models.tiny.chat_template": "t/{site}.jinja"}, r"models\.tiny\.chat_template"),
+        ({"domains": {"a": {"domain": "jsonl", "train": "t/{site}.jsonl", "test": "t/test.jsonl"}}}, r"domains\.a"),
+        ({"domains": {"a": {"domain": "jsonl", "train": "t/train.jsonl", "test": "t/}.jsonl"}}}, r"domains\.a"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_path_with_braces_is_one_line(tmp_path, changes, where):
+    loaded = load(tmp_path, changes)
+    with pytest.raises(
+        UserError, match=rf"\A{where}: [^\n]* marks a pattern in Snakemake; rename the file or folder\Z"
+    ):
+        loaded.check_files()
+
+
 def test_a_chat_template_s_file_that_is_not_there_is_one_line(tmp_path):
     loaded = load(tmp_path, {"models.tiny.chat_template": "none.jinja"})
     with pytest.raises(

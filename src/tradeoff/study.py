@@ -119,6 +119,15 @@ class Model(Section):
         """A chat template in place of the model's own."""
         return Path(self.chat_template) if isinstance(self.chat_template, str) else None
 
+    def files(self) -> list[Path]:
+        """The files of a model in a folder; none of another source, which is known by its commit or package."""
+        kind, place = self.source.split(":", 1)
+        try:
+            known = sorted(Path(place).iterdir()) if kind == "folder" else []
+        except (OSError, ValueError):
+            return []
+        return [file for file in known if file.is_file() and not file.name.startswith(".")]
+
     def settings(self) -> Settings:
         """How the model is to be talked to."""
         from tradeoff.models.chat import Settings  # imports transformers, which a study is read without
@@ -368,9 +377,15 @@ class Study(Section):
         """Looks for the files that the study reads from this machine.
 
         Raises:
-            UserError: one is missing.
+            UserError: one is missing, or has a name that Snakemake would read as a pattern.
         """
         registry = sources.registry()
+        for where, named in self._paths():
+            if braces := re.search(r"[{}]", named):
+                raise UserError(
+                    f"{where}: {shown(named)} has a {braces[0]!r}, which marks a pattern in Snakemake; rename the file "
+                    "or folder"
+                )
         for model, known in self.all_models.items():
             if known.template_file is not None and not sources.is_file(known.template_file):
                 raise UserError(
@@ -389,6 +404,19 @@ class Study(Section):
         for name in self.general:
             for datum in evaluation.general(name).data:
                 sources.local_path(registry[datum], self.data_root)
+
+    def _paths(self) -> Iterator[tuple[str, str]]:
+        """Every path on this machine that the study names, and where."""
+        if self.data_root is not None:
+            yield DATA_ROOT, self.data_root
+        for model, known in self.all_models.items():
+            if known.source.startswith("folder:"):
+                yield f"models.{model}.source", known.source.removeprefix("folder:")
+            if known.template_file is not None:
+                yield f"models.{model}.chat_template", str(known.template_file)
+        for domain in self.domains:
+            for split in get_args(Split):
+                yield from ((f"domains.{domain}", str(path)) for path in self.read_by(domain, split).values() if path)
 
 
 @dataclass(frozen=True)

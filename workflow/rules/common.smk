@@ -100,6 +100,11 @@ def base_losses(wildcards):
     return [f"{losses}.json", ancient(f"{losses}.parquet")] if needed else []
 
 
+def base_files(wildcards):
+    """The files of a model in a folder, so that another model in its place is imported anew."""
+    return [local(str(file)) for file in STUDY.all_models[wildcards.model].files()]
+
+
 def chat_template(wildcards):
     """A chat template in place of the model's own, which lies beside the study."""
     file = STUDY.all_models[wildcards.model].template_file

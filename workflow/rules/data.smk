@@ -3,6 +3,7 @@
 
 rule import_base:
     input:
+        files=base_files,
         template=chat_template,
     output:
         card="<study>/models/{model}/card.json",
