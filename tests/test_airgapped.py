@@ -86,12 +86,7 @@ def tree(tmp_path, tiny_base, files):
     folder.mkdir()
     made = Tree(folder, tiny_base)
     made.study.write_text(STUDY.format(model=tiny_base / MODEL))
-    table = folder / "config/datasets.tsv"
-    lines = [line.split("\t") for line in table.read_text().splitlines() if not line.startswith("#")]
-    hashed = lines[0].index("sha256")
-    table.write_text(
-        "\n".join("\t".join("" if n == hashed and c != "sha256" else c for n, c in enumerate(line)) for line in lines)
-    )
+    made.take_any_data()
     shutil.copytree(ROOT / "profiles", folder / "profiles", dirs_exist_ok=True)
     (folder / "src/sitecustomize.py").write_text(REFUSE.format(asked=str(folder / "asked.txt")))
     (folder / "tickets").mkdir()

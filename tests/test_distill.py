@@ -2,55 +2,43 @@
 
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
+from test_esci import joined
+from test_smoke import Tree, _edited
 
 from tradeoff import data, distill, domains
 from tradeoff.errors import UserError
-from tradeoff.evaluation.lm import Response
-from tradeoff.models.chat import Chat
+from tradeoff.models.base import load_base, load_chat, load_parameters
 from tradeoff.provenance import read_json
 
 DOMAIN = domains.kind("shop_mini")()
-QUESTIONS = DOMAIN.examples("train", 6, 0, {})
-WRONG = {"Exact": "Irrelevant", "Substitute": "Exact", "Complement": "Exact", "Irrelevant": "Exact"}
+QUESTIONS = DOMAIN.examples("train", 24, 0, {})
+SAID = {label: f"{label} " for label in ("Exact", "Irrelevant")}
 
 
-@pytest.fixture
-def teacher(monkeypatch):
-    """Answers question 0 right at once, 1 right but cut, 2 right when drawn a second time, and all others wrong."""
-    chat = Chat(tiny.tokenizer())
-    place = {chat.prompt(q.messages): n for n, q in enumerate(QUESTIONS)}
-
-    def respond(model, chat, prompts, *_):
-        return [
-            Response(f" I say {QUESTIONS[n].response if n < 2 else WRONG[QUESTIONS[n].response]} ", truncated=n == 1)
-            for n in (place[prompt] for prompt in prompts)
-        ]
-
-    def generate(model, heads, limits, ends, pad_id, seed):
-        texts = []
-        for head in heads:
-            n = place[chat.tokenizer.decode(head)]
-            right = n == 2 and seed == 7 + 2
-            texts.append(f"Drawn: {QUESTIONS[n].response if right else WRONG[QUESTIONS[n].response]}")
-        return [[*chat.tokenizer(text)["input_ids"], tiny.END_ID] for text in texts]
-
-    monkeypatch.setattr(distill, "respond", respond)
-    monkeypatch.setattr(distill, "drawn", lambda seed: seed)
-    monkeypatch.setattr(distill, "generate", generate)
-    return chat
+def taught(base: Path, folder: Path, questions: list[data.Example], *responses: str) -> Path:
+    """The folder of a base that was taught to answer any question by one of some responses, each as often."""
+    chat, model = load_chat(base), load_base(base)
+    examples = [replace(question, response=response) for question in questions for response in responses]
+    options = {"epochs": 20, "batch_size": 4, "parameters": load_parameters(base)}
+    tiny.fit({"recipe": "sft"}, [chat.encode(example) for example in examples], 1e-2, model, **options)
+    return tiny.base_folder(folder, model)
 
 
-def test_right_responses_are_kept_in_the_teachers_words(teacher):
-    kept = distill.distill(None, teacher, DOMAIN, QUESTIONS, 4, 7)
-    assert [(e.id, e.response) for e in kept] == [
-        (QUESTIONS[0].id, f"I say {QUESTIONS[0].response}"),
-        (QUESTIONS[2].id, f"Drawn: {QUESTIONS[2].response}"),
-    ]
-    assert [e.answer for e in kept] == [QUESTIONS[0].answer, QUESTIONS[2].answer]
-    assert [e.messages for e in kept] == [QUESTIONS[0].messages, QUESTIONS[2].messages]
+@pytest.fixture(autouse=True)
+def room(monkeypatch):
+    """For a response of bytes."""
+    monkeypatch.setattr(domains.kind("shop_mini"), "max_new_tokens", 24)
+
+
+@pytest.fixture(scope="module")
+def of_two_minds(tiny_base, tmp_path_factory):
+    """A base model that says one of two things, as likely, at any question."""
+    return taught(tiny_base, tmp_path_factory.mktemp("teacher"), QUESTIONS[:4], *SAID.values())
 
 
 def command(tmp_path, base, questions, monkeypatch):
@@ -62,28 +50,83 @@ def command(tmp_path, base, questions, monkeypatch):
     distill.main()
 
 
-def test_the_card_has_the_acceptance_rate(teacher, tiny_base, tmp_path, monkeypatch):
-    command(tmp_path, tiny_base, QUESTIONS, monkeypatch)
+def test_right_responses_are_kept_in_the_teachers_words_and_drawn_where_the_likeliest_is_wrong(of_two_minds):
+    chat, model = load_chat(of_two_minds), load_base(of_two_minds)
+    kept = distill.distill(model, chat, DOMAIN, QUESTIONS, 4, 7)
+    told = {example.id: example for example in kept}
+    assert [e.id for e in kept] == [q.id for q in QUESTIONS if q.id in told]
+    likeliest = distill.respond(model, chat, [chat.prompt(q.messages) for q in QUESTIONS], DOMAIN.max_new_tokens, 24)
+    right, drawn = 0, 0
+    for question, response in zip(QUESTIONS, likeliest, strict=True):
+        if is_right(response.text, question) and not response.truncated:
+            assert told[question.id] == replace(question, response=response.text.strip())
+            right += 1
+        elif question.id in told:
+            assert is_right(told[question.id].response, question)
+            drawn += 1
+    assert right > 0
+    assert drawn > 0
+    assert distill.distill(model, chat, DOMAIN, QUESTIONS, 4, 7) == kept
+    assert distill.distill(model, chat, DOMAIN, QUESTIONS, 4, 8) != kept
+
+
+def is_right(text, question):
+    return DOMAIN.score(text, question.answer).values["accuracy"] == 1
+
+
+def test_the_card_has_the_acceptance_rate(of_two_minds, tmp_path, monkeypatch):
+    command(tmp_path, of_two_minds, QUESTIONS, monkeypatch)
     card = read_json(tmp_path / "train.json")
-    assert (card["asked"], card["examples"], card["acceptance_rate"]) == (6, 2, pytest.approx(1 / 3))
-    assert card["teacher_sha256"] == read_json(tiny_base / "card.json")["sha256"]
-    assert len(data.read(tmp_path / "train.jsonl")) == 2
+    kept = data.read(tmp_path / "train.jsonl")
+    assert 0 < len(kept) < 24
+    assert (card["asked"], card["examples"], card["acceptance_rate"]) == (24, len(kept), pytest.approx(len(kept) / 24))
+    assert card["teacher_sha256"] == read_json(of_two_minds / "card.json")["sha256"]
 
 
-def test_a_teacher_that_is_never_right_stops(teacher, tiny_base, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="answered none of 3 questions right"):
-        command(tmp_path, tiny_base, QUESTIONS[3:], monkeypatch)
+def test_a_teacher_that_is_never_right_stops(of_two_minds, tmp_path, monkeypatch):
+    others = [question for question in QUESTIONS if question.response not in SAID]
+    with pytest.raises(UserError, match=f"answered none of {len(others)} questions right"):
+        command(tmp_path, of_two_minds, others, monkeypatch)
     assert not (tmp_path / "train.jsonl").exists()
 
 
-def test_a_real_teacher_writes_and_is_asked_anew(tiny_base, tmp_path, monkeypatch):
-    """The tiny model writes noise: with a score that takes any text that ended, its own words are kept."""
-    monkeypatch.setattr(
-        domains.kind("shop_mini"), "score", lambda *_: domains.Outcome({"balanced_accuracy": 1.0, "accuracy": 1.0})
+def test_a_response_that_was_cut_is_not_kept(of_two_minds, tmp_path, monkeypatch):
+    """Right by what there is of it, which the end token has yet to follow."""
+    monkeypatch.setattr(domains.kind("shop_mini"), "max_new_tokens", 5)
+    with pytest.raises(UserError, match="answered none of 24"):
+        command(tmp_path, of_two_minds, QUESTIONS, monkeypatch)
+
+
+def test_the_rule_lets_a_teacher_write_and_trains_on_its_words(tmp_path, tiny_base):
+    tree = Tree(tmp_path, tiny_base)
+    tree.take_any_data()
+    files = tmp_path / "files" / "esci"
+    files.mkdir(parents=True)
+    joined().to_parquet(files / "examples.parquet")
+    domain = domains.build({"domain": "esci_cot", "teacher": "teacher", "max_new_tokens": 40})
+    (needed,) = domain.data("train")
+    questions = domain.examples("train", None, 0, {needed: files / "examples.parquet"})
+    said = "They fit.\nAnswer: Exact"
+    teacher = taught(tiny_base, tmp_path / "teacher", questions[:4], said)
+    text = tree.study.read_text().replace(
+        "domains: [shop_mini]",
+        f'teachers: {{teacher: {{source: "folder:{teacher.parent}/source"}}}}\n'
+        "domains: {esci_cot: {domain: esci_cot, teacher: teacher, max_new_tokens: 40}}",
     )
-    monkeypatch.setattr(domains.kind("shop_mini"), "max_new_tokens", 400)
-    try:
-        command(tmp_path, tiny_base, QUESTIONS, monkeypatch)
-    except UserError as error:
-        pytest.fail(f"400 random tokens of 261 held no end token, six times four: {error}")
-    assert all(e.response not in WRONG for e in data.read(tmp_path / "train.jsonl"))
+    tree.study.write_text(text.replace("train: 6", "train: 24"))
+    drawn = tree.results / "data/esci_cot/train.jsonl"
+    asked = ("--config", f"data_root={tmp_path / 'files'}", "--", str(drawn.relative_to(tmp_path)))
+    tree.snakemake(*asked)
+    card = read_json(drawn.with_suffix(".json"))
+    assert 0 < card["acceptance_rate"] < 1
+    kept = data.read(drawn)
+    assert len(kept) == card["examples"] == round(card["asked"] * card["acceptance_rate"])
+    assert all(domain.score(e.response, e.answer).values["accuracy"] == 1 for e in kept)
+    assert said in {example.response for example in kept}
+
+    def planned(evaluation):
+        with _edited(tree.study, lambda text: text.replace("evaluation: {items: 3", f"evaluation: {{{evaluation}")):
+            return tree.planned(*asked)
+
+    assert planned('items: 2, system_prompt: "Be brief."') == {}
+    assert planned("items: 3, precision: bfloat16") == {"distill": 1}

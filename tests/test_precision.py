@@ -17,7 +17,7 @@ ENTRY, CHANGE = 0.02001953125, 3e-5
 
 @pytest.fixture(scope="module")
 def stored_in_bfloat16(tmp_path_factory):
-    return tiny.base_folder(tmp_path_factory.mktemp("bfloat16"), torch.bfloat16, std=0.02)
+    return tiny.base_folder(tmp_path_factory.mktemp("bfloat16"), tiny.model(std=0.02).bfloat16())
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])

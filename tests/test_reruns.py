@@ -132,6 +132,18 @@ MATRIX = {
         new="import punkt\n\nX = 1",
     ),
     "a comment in every file": case(set(), file="src/tradeoff/**/*.py", old="", new="\n# a comment\n"),
+    "a comment in every task": case(set(), file="src/tradeoff/evaluation/tasks/*.yaml", old="", new="\n# a comment\n"),
+    "the words of an error": case(
+        set(), file="src/tradeoff/models/import_base.py", old="cannot be had", new="could not be had"
+    ),
+    "the words of a help": case(
+        set(), file="src/tradeoff/training/train.py", old="JSON of Study", new="a JSON of Study"
+    ),
+    "the words of a progress line": case(set(), file="src/tradeoff/training/train.py", old='f"nll', new='f"loss'),
+    "what a setting is for": case(
+        set(), file="src/tradeoff/training/settings.py", old="passes over the", new="passes over all"
+    ),
+    "how a mistake is told": case(set(), file="src/tradeoff/errors.py", old="repr(value), 60", new="repr(value), 70"),
     "a comment in the study": case(set(), old="seeds:", new="# as many as it takes\nseeds:"),
     "one more rate": case(RATES, REPORT, old='["1e-3"]', new='["1e-3", "1e-4"]'),
     "the same rate in another spelling": case(set(), old='["1e-3"]', new="[0.001]"),
@@ -200,7 +212,7 @@ def test_a_plot_s_edit_draws_alone(tree: Finished) -> None:
 
 
 def test_another_base_runs_everything_that_hangs_on_the_base(tree: Finished, tmp_path: Path) -> None:
-    other = tiny.base_folder(tmp_path / "other", std=0.3)
+    other = tiny.base_folder(tmp_path / "other", tiny.model(std=0.3))
     first = str(tree.study.read_text().split("folder:")[1].split('"')[0])
     with _edited(tree.study, lambda text: text.replace(first, str(other / MODEL))):
         assert tree.jobs() == EVERYTHING - {"draw shop_mini/train", "draw shop_mini/test"}

@@ -167,7 +167,7 @@ def test_rendered_prompts_are_in_the_key(tiny_base, root, monkeypatch):
 
 def test_other_weights_or_another_template_are_another_model(tiny_base, root, tmp_path):
     before = set(keys(evaluator(tiny_base, root)).values())
-    other = tiny.base_folder(tmp_path / "other", std=0.3)
+    other = tiny.base_folder(tmp_path / "other", tiny.model(std=0.3))
     assert not before & set(keys(evaluator(other, root)).values())
 
     templated = evaluator(tiny_base, root)

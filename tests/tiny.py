@@ -87,9 +87,9 @@ def model(seed: int = 0, std: float = 0.2, tied: bool = True, pad_id: int | None
     return made
 
 
-def base_folder(folder: Path, dtype: torch.dtype = torch.float32, std: float = 0.2) -> Path:
-    """A base model as the pipeline imports it, card included; returns its folder."""
-    model(std=std, pad_id=END_ID).to(dtype).save_pretrained(folder / "source")
+def base_folder(folder: Path, of: PreTrainedModel | None = None) -> Path:
+    """A base model, the tiny one or another with its tokenizer, as the pipeline imports it; returns its folder."""
+    (of or model(pad_id=END_ID)).save_pretrained(folder / "source")
     tokenizer().save_pretrained(folder / "source")
     base = folder / "base"
     write_json(base / CARD, import_base(f"folder:{folder / 'source'}", None, base))

@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("teacher", type=Path, help="folder of a base model")
     parser.add_argument("questions", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--settings", type=json.loads, required=True, help="JSON of Study.evaluation_spec")
+    parser.add_argument("--settings", type=json.loads, required=True, help="JSON of Study.distill_spec")
     a = parser.parse_args()
     machine.take()
     model = load_base(a.teacher).to(device(), DTYPES[a.settings["precision"]])

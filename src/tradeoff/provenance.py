@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tradeoff.errors import UserError
 
 SOURCE = Path(__file__).resolve().parents[1]
@@ -100,15 +102,15 @@ def carded(file: Path) -> Path:
 def code_digest(modules: Iterable[str]) -> str:
     """A digest of what some modules of this package compute: theirs and every module of the package they import.
 
-    Two sources that differ in comments, docstrings or layout alone have the same digest, so that only an edit that can
-    change a result makes Snakemake run a job again. A module that is imported under a computed name is not seen and has
-    to be passed: a method's file is.
+    Two sources that differ in comments, layout or the texts that `syntax` leaves out alone have the same digest, so
+    that only an edit that can change a result makes Snakemake run a job again. A module that is imported under a
+    computed name is not seen and has to be passed: a method's file is.
     """
     seen: set[str] = set()
     queue = [module for module in modules if module_file(module)]
     while queue:
         module = queue.pop()
-        if module not in seen:
+        if module not in seen and module not in _TELLING:
             seen.add(module)
             queue.extend(_meaning(module)[1])
     return digest({module: _meaning(module)[0] for module in seen})
@@ -123,16 +125,16 @@ def module_file(module: str) -> Path | None:
 
 @cache
 def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
-    """A digest of a module's syntax tree without docstrings, and the modules of this package that it imports.
+    """A digest of what a module computes, and the modules of this package that it imports.
 
     A task file counts with the module beside it, or as a module without one.
     """
     file = module_file(module)
     assert file is not None
-    task = file.with_suffix(".yaml")
-    task_text = task.read_text(encoding="utf-8") if task.is_file() else ""
-    if file == task:
-        return digest(task_text), ()
+    path = file.with_suffix(".yaml")
+    task = read_task(path) if path.is_file() else None
+    if file == path:
+        return digest(task), ()
     tree = syntax(module)
     found: set[str] = set()
     for node in ast.walk(tree):
@@ -141,11 +143,24 @@ def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
     imported = tuple(m for m in sorted(found) if m.startswith("tradeoff") and module_file(m))
-    return digest([ast.dump(tree), task_text]), imported
+    return digest([ast.dump(tree), task]), imported
+
+
+def read_task(path: Path) -> Any:
+    """An lm-eval task file; a function of it is its dotted name."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", lambda loader, node: str(node.value))
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
 
 
 def syntax(module: str) -> ast.Module:
-    """A module's syntax tree without docstrings; comments and layout are not in it."""
+    """A module's syntax tree without what only a person reads: docstrings, and the texts of errors, help and progress.
+
+    Comments and layout are in no syntax tree.
+    """
     file = module_file(module)
     assert file is not None
     tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -153,7 +168,41 @@ def syntax(module: str) -> ast.Module:
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body and _is_text(body[0]):
             node.body = body[1:] or [ast.Pass()]
+        match node:
+            case ast.Raise(exc=ast.Call() as call) if _name(call.func) in _ERRORS:
+                _WithoutTexts().visit(call)
+            case ast.Assert():
+                node.msg = None
+            case ast.Call() if _name(node.func) in _PRINTING:
+                _WithoutTexts().visit(node)
+            case ast.Call() if _name(node.func) in _DESCRIBED:
+                described = _DESCRIBED[_name(node.func)]
+                node.keywords = [word for word in node.keywords if word.arg not in described]
     return tree
+
+
+# Modules that only tell; errors whose text no score holds (a sandbox's OSError may stand in a verdict); calls that
+# print; and the arguments of a call that only describe.
+_TELLING = ("tradeoff.errors", "tradeoff.progress")
+_ERRORS = ("UserError", "StudyError", "ValueError", "TypeError", "Interrupted", "fail", "wrong")
+_PRINTING = ("print", "Progress", "advance")
+_HELP = ("help", "description", "epilog", "prog", "metavar")
+_DESCRIBED = {"ArgumentParser": _HELP, "add_argument": _HELP, "Field": ("description",)}
+
+
+def _name(function: ast.expr) -> str:
+    """The last part of a function's name, or nothing."""
+    return getattr(function, "attr", getattr(function, "id", ""))
+
+
+class _WithoutTexts(ast.NodeTransformer):
+    """Empties every literal text; whatever else decides a call's arguments stays."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return ast.Constant("") if isinstance(node.value, str) else node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Constant:
+        return ast.Constant("")
 
 
 def _is_text(node: ast.stmt) -> bool:

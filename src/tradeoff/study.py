@@ -327,6 +327,10 @@ class Study(Section):
         kept = ("batch_size", "precision", "system_prompt", "too_long")
         return {**{key: getattr(self.evaluation, key) for key in kept}, "seed": self.data.seed}
 
+    def distill_spec(self) -> dict[str, Any]:
+        """What decides how a teacher writes: of the evaluation's settings, those that move its numbers."""
+        return {key: self.evaluation_spec()[key] for key in ("batch_size", "precision")}
+
     def benchmarks(self, domain: str | None = None) -> dict[str, Benchmark]:
         """The benchmarks that a model tuned on a domain is evaluated on, or all; the domains' come first.
 

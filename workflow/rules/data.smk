@@ -84,7 +84,7 @@ rule distill:
         "../../envs/tradeoff.yaml"
     params:
         spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, "train")),
-        settings=canonical_json(STUDY.evaluation_spec()),
+        settings=canonical_json(STUDY.distill_spec()),
         code=lambda wildcards: code_digest(["tradeoff.distill", domain_module(wildcards.domain)]),
     shell:
         "python -m tradeoff.distill {params.spec:q} $(dirname {input.teacher}) {input.questions} {output.examples} "

@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tradeoff.domains import Domain
+from tradeoff.provenance import read_task
 
 TASKS = Path(__file__).parent / "tasks"
 BASE_TEXT = "base_text"
@@ -62,7 +61,7 @@ def general(name: str) -> Benchmark:
     """A general benchmark by name."""
     if name == BASE_TEXT:
         return Benchmark(name, "1.0", ("kl", CODE_LENGTH), bounded=False)
-    task = _read_task(TASKS / f"{name}.yaml")
+    task = read_task(TASKS / f"{name}.yaml")
     filters = [f",{f['name']}" for f in task.get("filter_list", [])] or [""]
     metadata = task["metadata"]
     return Benchmark(
@@ -90,14 +89,3 @@ def of_domain(name: str, domain: Domain) -> Benchmark:
 def from_json(spec: Mapping[str, Any]) -> Benchmark:
     """A benchmark that went through JSON."""
     return Benchmark(**{**spec, "metrics": tuple(spec["metrics"]), "data": tuple(spec["data"])})
-
-
-def _read_task(path: Path) -> dict[str, Any]:
-    """A task file without its functions."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!function", lambda loader, node: str(node.value))
-    task: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
-    return task
