@@ -41,11 +41,11 @@ def of_two_minds(tiny_base, tmp_path_factory):
     return taught(tiny_base, tmp_path_factory.mktemp("teacher"), QUESTIONS[:4], *SAID.values())
 
 
-def command(tmp_path, base, questions, monkeypatch):
+def command(tmp_path, base, questions, monkeypatch, split="train"):
     data.write(tmp_path / "questions.jsonl", questions, {})
-    spec = {"domain": {"domain": "shop_mini"}, "seed": 7}
+    spec = {"domain": {"domain": "shop_mini"}, "seed": 7, "split": split}
     settings = {"precision": "float32", "batch_size": 4}
-    arguments = [json.dumps(spec), str(base), str(tmp_path / "questions.jsonl"), str(tmp_path / "train.jsonl")]
+    arguments = [json.dumps(spec), str(base), str(tmp_path / "questions.jsonl"), str(tmp_path / f"{split}.jsonl")]
     monkeypatch.setattr(sys, "argv", ["distill", *arguments, "--settings", json.dumps(settings)])
     distill.main()
 
@@ -83,9 +83,19 @@ def test_the_card_has_the_acceptance_rate(of_two_minds, tmp_path, monkeypatch):
     assert card["teacher_sha256"] == read_json(of_two_minds / "card.json")["sha256"]
 
 
+def test_a_test_item_without_a_right_response_stays_and_has_none(of_two_minds, tmp_path, monkeypatch):
+    command(tmp_path, of_two_minds, QUESTIONS, monkeypatch)
+    command(tmp_path, of_two_minds, QUESTIONS, monkeypatch, "test")
+    trained = {example.id: example.response for example in data.read(tmp_path / "train.jsonl")}
+    tested = data.read(tmp_path / "test.jsonl")
+    assert tested == [replace(question, response=trained.get(question.id, "")) for question in QUESTIONS]
+    card = read_json(tmp_path / "test.json")
+    assert (card["examples"], card["acceptance_rate"]) == (24, pytest.approx(len(trained) / 24))
+
+
 def test_a_teacher_that_is_never_right_stops(of_two_minds, tmp_path, monkeypatch):
     others = [question for question in QUESTIONS if question.response not in SAID]
-    with pytest.raises(UserError, match=f"answered none of {len(others)} questions right"):
+    with pytest.raises(UserError, match=f"answered none of {len(others)} train questions right"):
         command(tmp_path, of_two_minds, others, monkeypatch)
     assert not (tmp_path / "train.jsonl").exists()
 

@@ -76,7 +76,7 @@ def study(tmp_path, tree, files):  # noqa: F811
     content["learning_rates"], content["seeds"] = content["learning_rates"][-1:], content["seeds"][:1]
     content["general"] = {name: {"max_new_tokens": 12} for name in content["general"]}
     content["general"]["gsm8k"]["num_fewshot"] = 2
-    content["data"] = {"train": 3, "test": 2}
+    content["data"] = {"train": 3, "test": 4}
     content["training"] |= {"epochs": 1, "batch_size": 2, "compile": False, "max_length": 8192}
     content["evaluation"] |= {"items": 2, "batch_size": 2}
     content["study"] = "smoke"
@@ -100,6 +100,9 @@ def test_the_paper_s_grid_runs_from_end_to_end(study, tree, files):  # noqa: F81
 
     teacher = read_json(tree.results / "data/esci_cot/train.json")
     assert 0 < teacher["acceptance_rate"] < 1
+    tested = read_json(tree.results / "data/esci_cot/test.json")
+    assert tested["examples"] == study["data"]["test"]
+    assert 0 < tested["acceptance_rate"] < 1
     lines = (tree.results / "data/esci_cot/train.jsonl").read_text().splitlines()
     assert all(json.loads(line)["response"].endswith("Exact") for line in lines)
 

@@ -3,6 +3,7 @@
 import copy
 import shutil
 from collections import Counter
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -70,6 +71,22 @@ def test_an_evaluation_is_done_once_and_read_again(tiny_base, root, loads):
         ("arithmetic_mini", 3),
         ("ifeval_mini", 2),
     ]
+
+
+def test_an_item_without_a_right_response_is_scored_and_its_code_length_is_not_measured(tiny_base, root):
+    own = {"general": {"arithmetic_mini": {"items": 2}}}
+    whole = evaluator(tiny_base, root, **own).evaluate().to_pylist()
+    path = root / "data/shop_mini/test.jsonl"
+    first, *others = data.read(path)
+    data.write(path, [replace(first, response=""), *others], {})
+    without, *others = evaluator(tiny_base, root, **own).evaluate().to_pylist()
+    assert whole[0]["token_nll"]
+    assert without["target"] == '{"label":"' + first.response + '"}'
+    assert (without["token_nll"], without["token_text"], without["text_bytes"]) == (None, None, None)
+    assert dict(without["values"]) == {k: v for k, v in whole[0]["values"] if k != "code_length"}
+    assert dict(without["weights"]) == {k: v for k, v in whole[0]["weights"] if k != "code_length"}
+    assert without["response"] == whole[0]["response"]
+    assert others == whole[1:]
 
 
 def test_one_more_benchmark_costs_that_benchmark_alone(tiny_base, root, loads, monkeypatch):

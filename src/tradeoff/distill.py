@@ -1,8 +1,9 @@
-"""Training responses that a teacher model writes: those whose answer is right are kept.
+"""Responses that a teacher model writes: those whose answer is right are kept.
 
 Rejection sampling, as in STaR (Zelikman et al. 2022, arXiv 2203.14465) without its hints: the teacher reads what the
 student will read; its most likely response is taken if the domain's own score calls it right, and else a drawn one, of
-a few tries. A question without a right response is left out, so the card says how many there were.
+a few tries. A training question without a right response is left out, so the card says how many there were. A test item
+without one stays, with an empty response: its score does not hang on it, and its code length is not measured.
 """
 
 from __future__ import annotations
@@ -90,10 +91,11 @@ def main() -> None:
     questions = data.read(a.questions)
     domain = domains.build(a.spec["domain"])
     kept = distill(model, load_chat(a.teacher), domain, questions, a.settings["batch_size"], a.spec["seed"])
+    split = a.spec["split"]
     if not kept:
         raise UserError(
-            f"{a.teacher.name} answered none of {len(questions)} questions right, so there is nothing to learn from; "
-            "name a stronger teacher, or raise data.train"
+            f"{a.teacher.name} answered none of {len(questions)} {split} questions right, so there is nothing to learn "
+            f"from or to compare with; name a stronger teacher, or raise data.{split}"
         )
     card: dict[str, Any] = {
         "spec": a.spec,
@@ -101,7 +103,9 @@ def main() -> None:
         "asked": len(questions),
         "acceptance_rate": len(kept) / len(questions),
     }
-    data.write(a.output, kept, card)
+    answered = {example.id: example for example in kept}
+    of_test = [answered.get(question.id, replace(question, response="")) for question in questions]
+    data.write(a.output, kept if split == "train" else of_test, card)
     print(f"{a.output}: {len(kept)} of {len(questions)} responses were right and kept")
 
 

@@ -71,7 +71,7 @@ def costs(study: Study) -> dict[str, Cost]:
     for model in study.all_models:
         stages["import"] += Cost(1, disk_bytes=4 * parameters(study, model))
     for known in study.domains.values():
-        stages["data"] += Cost(2 + 2 * len(study.models) + (known.taught_by is not None))
+        stages["data"] += Cost(2 + 2 * len(study.models) + 2 * (known.taught_by is not None))
     for model in study.models:
         weights = parameters(study, model)
         stages["evaluate"] += sum((_answers(study, name, weights) for name in study.benchmarks()), Cost(1))

@@ -297,7 +297,7 @@ class Study(Section):
                 for name, path in self.read_by(domain, split).items()
             },
         }
-        if split == "train" and known.taught_by is not None:
+        if known.taught_by is not None:
             spec["teacher"] = self.model_spec(known.taught_by)
         return spec
 

@@ -127,8 +127,8 @@ def local_file(wildcards):
 
 
 def split_of(wildcards):
-    """The split that a drawn file belongs to: questions are what a teacher has to answer for training."""
-    return "train" if wildcards.part == "questions" else wildcards.part
+    """The split that a drawn file belongs to; its questions are what a teacher has to answer."""
+    return wildcards.part.removesuffix("_questions")
 
 
 def drawn_from(wildcards):

@@ -53,7 +53,7 @@ rule draw:
     log:
         "<study>/logs/draw/{domain}/{part}.log",
     wildcard_constraints:
-        part="train|test|questions",
+        part="(train|test)(_questions)?",
     conda:
         "../../envs/tradeoff.yaml"
     params:
@@ -71,19 +71,20 @@ rule distill:
     input:
         teacher=lambda wildcards: f"<study>/models/{STUDY.domains[wildcards.domain].taught_by}/card.json",
         model=lambda wildcards: ancient(f"<study>/models/{STUDY.domains[wildcards.domain].taught_by}/model"),
-        card="<study>/data/{domain}/questions.json",
-        questions=ancient("<study>/data/{domain}/questions.jsonl"),
+        card="<study>/data/{domain}/{part}_questions.json",
+        questions=ancient("<study>/data/{domain}/{part}_questions.jsonl"),
     output:
-        examples="<study>/data/{domain}/train.jsonl",
-        card="<study>/data/{domain}/train.json",
+        examples="<study>/data/{domain}/{part}.jsonl",
+        card="<study>/data/{domain}/{part}.json",
     log:
-        "<study>/logs/distill/{domain}.log",
+        "<study>/logs/distill/{domain}/{part}.log",
     wildcard_constraints:
         domain=either(TAUGHT),
+        part="train|test",
     conda:
         "../../envs/tradeoff.yaml"
     params:
-        spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, "train")),
+        spec=lambda wildcards: canonical_json(STUDY.data_spec(wildcards.domain, wildcards.part)),
         settings=canonical_json(STUDY.distill_spec()),
         code=lambda wildcards: code_digest(["tradeoff.distill", domain_module(wildcards.domain)]),
     shell:

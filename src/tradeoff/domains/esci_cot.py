@@ -1,7 +1,7 @@
 """Shopping Queries (ESCI) with chain of thought: short reasoning that a model of the study writes, then the label.
 
-The pairs and splits are those of `esci`. The reasoning of the training responses is the teacher's own, kept where it
-ends in the right label; what the data set gives is that label, and so is the response to a test item.
+The pairs and splits are those of `esci`. The reasoning of the responses is the teacher's own, kept where it ends in the
+right label; what the data set gives is that label. A test item for which the teacher found no right response has none.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ class EsciCot(Esci):
     """ESCI with reasoning before the label.
 
     Attributes:
-        teacher: Name of the model of the study that writes the training responses.
+        teacher: Name of the model of the study that writes the responses.
         max_new_tokens: Generation limit, the teacher's too.
     """
 
     kind = "esci_cot"
+    version = "1.2"
     size = Size(train=84_000, test=28_000, prompt=250, response=80)
     teacher: str
     max_new_tokens: Annotated[int, Field(ge=1)] = 256

@@ -33,7 +33,8 @@ class Benchmark:
         version: Raised with any change to items, prompts or scoring; where the data have a version, that follows.
         metrics: Metrics that every item has, as `metric` or, under one of lm-eval's filters, `metric,filter`; the first
             is the one that stands for the benchmark. A domain's last is the code length of the right responses, in nats
-            per token: lower is better, and it moves long before an accuracy does.
+            per token: lower is better, and it moves long before an accuracy does. An item for which a teacher found no
+            right response lacks it.
         bounded: Scores from 0 to 1 of which higher is better, so that they can be averaged into the general score.
         data: Names in `datasets.tsv` of what it reads.
         runs_code: It runs what the model wrote, which a study has to allow.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow as pa
 from transformers import PreTrainedModel
 
 from tradeoff import data, domains, machine
+from tradeoff.domains import Example
 from tradeoff.errors import UserError, command
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, base_text, from_json
 from tradeoff.evaluation.lm import respond
@@ -29,7 +30,7 @@ from tradeoff.models.chat import Chat, plain
 from tradeoff.models.precision import DTYPES, device
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.progress import Progress
-from tradeoff.provenance import CARD, digest, packages, read_json, sha256_file
+from tradeoff.provenance import CARD, canonical_json, digest, packages, read_json, sha256_file
 from tradeoff.sources import fetched
 from tradeoff.training.base_nll import token_losses
 from tradeoff.training.tokens import Sequence
@@ -135,30 +136,42 @@ class Evaluator:
         found = respond(self.model, self.chat, prompts, limit, size, context=context, report=progress.advance)
         outcomes = [domain.score(r.text, example.answer) for r, example in zip(found, examples, strict=True)]
         classes = class_weights(domain.metrics, [example.answer for example in examples], outcomes)
-        sequences = [_fitted(self.chat.encode(example), context) for example in examples]
-        precision = self.settings["precision"]
-        nll = token_losses(self.model, sequences, self.chat.pad_id, base_text.BATCH_TOKENS, precision, label)
-        decode = self.chat.tokenizer.decode
-        return [
-            Sample(
+        samples = {
+            example.id: Sample(
                 benchmark=name,
                 task_version=known.version,
                 item=example.id,
                 prompt=plain(prompt),
-                target=example.response,
+                target=example.response or canonical_json(example.answer),
                 **written(response),
                 invalid=outcome.invalid,
-                values={**outcome.values, CODE_LENGTH: nll_T.double().mean().item()},
-                weights={**dict.fromkeys(outcome.values, 1.0), CODE_LENGTH: float(len(nll_T))},
+                values=dict(outcome.values),
+                weights=dict.fromkeys(outcome.values, 1.0),
                 class_weights=of_classes,
+            )
+            for example, prompt, response, outcome, of_classes in zip(
+                examples, prompts, found, outcomes, classes, strict=True
+            )
+        }
+        right = [example for example in examples if example.response]  # a teacher may have found none
+        return list((samples | self._with_code_length(samples, right, label)).values())
+
+    def _with_code_length(self, samples: dict[str, Sample], right: list[Example], label: str) -> dict[str, Sample]:
+        """The samples of these examples with the code length of their responses."""
+        sequences = [_fitted(self.chat.encode(example), self._context) for example in right]
+        precision, decode = self.settings["precision"], self.chat.tokenizer.decode
+        nll = token_losses(self.model, sequences, self.chat.pad_id, base_text.BATCH_TOKENS, precision, label)
+        return {
+            example.id: replace(
+                samples[example.id],
+                values={**samples[example.id].values, CODE_LENGTH: nll_T.double().mean().item()},
+                weights={**samples[example.id].weights, CODE_LENGTH: float(len(nll_T))},
                 token_nll=nll_T.tolist(),
                 token_text=[decode([token]) for token in sequence.ids[-sequence.targets :]],
                 text_bytes=len(example.response.encode()),
             )
-            for example, prompt, response, outcome, of_classes, sequence, nll_T in zip(
-                examples, prompts, found, outcomes, classes, sequences, nll, strict=True
-            )
-        ]
+            for example, sequence, nll_T in zip(right, sequences, nll, strict=True)
+        }
 
     def _task(self, name: str) -> Task:
         """An lm-eval task with its items rendered, loaded once."""

@@ -76,7 +76,8 @@ def main() -> None:
     a = parser.parse_args()
     machine.take()
     chat = load_chat(a.base)
-    sequences = [chat.encode(example) for example in data.read(a.examples)[:ITEMS]]
+    answered = [example for example in data.read(a.examples) if example.response]
+    sequences = [chat.encode(example) for example in answered[:ITEMS]]
     rows = measure(load_base(a.base).to(device(), DTYPES[a.precision]).eval(), sequences)
     write_parquet(a.output, rows)
 
