@@ -542,6 +542,22 @@ def test_talr_for_a_stronger_balance(talr, verdict):
     assert row["estimate"] == pytest.approx((talr[1] - 20) / 100)
 
 
+def test_every_entry_of_a_recipe_is_tested_under_its_name():
+    """An ablation has several: none stands for the others."""
+    of = study(
+        run(BASE, domain=share(0), suite=share(80)),
+        run("sft", 1.0, 0, domain=share(80), suite=share(20)),
+        run("floor_0", 1.0, 0, recipe="talr", domain=share(10), suite=share(5)),
+        run("floor_1", 1.0, 0, recipe="talr", domain=share(80), suite=share(80)),
+    )
+    found = hypotheses([of]).query("hypothesis == 'TALR for a stronger balance'")
+    assert found[["method", "against", "verdict"]].to_numpy().tolist() == [
+        ["floor_0", "sft", "contradicted"],
+        ["floor_1", "sft", "supported"],
+    ]
+    assert found["statement"].str.startswith("At the largest rate floor_").all()
+
+
 def test_what_a_study_lacks_leaves_a_hypothesis_open():
     of = study(run(BASE, domain=[0, 1], suite=[0, 1]), run("sft", 1.0, 0, domain=[0, 1], suite=[0, 1]))
     found = hypotheses([of])
@@ -554,15 +570,14 @@ def test_what_a_study_lacks_leaves_a_hypothesis_open():
 
 
 def test_scores_stand_beside_the_paper_s_where_both_measure_the_same():
-    names = dict.fromkeys(("sft", "lora", "wide", "average", "half_of_talr"), 1e-06)
-    runs = [
-        run(name, rate, 0, recipe=r, domain=share(50), suite=share(60))
-        for (name, rate), r in zip(names.items(), ("sft", "lora", "lora", "average", "average"), strict=True)
-    ]
+    recipes = {"sft": "sft", "lora": "lora", "wide": "lora", "average": "average", "half_of_talr": "average"}
+    recipes |= {"no_floor": "talr"}
+    runs = [run(name, 1e-6, 0, recipe=recipe, domain=share(50), suite=share(60)) for name, recipe in recipes.items()]
     of = study(run(BASE, domain=share(0), suite=share(70)), *runs, run("sft", 5e-6, 0, domain=share(1), suite=share(1)))
     methods = {
         "sft": {"recipe": "sft"},
         "talr": {"recipe": "talr"},
+        "no_floor": {"recipe": "talr", "floor": 0},
         "lora": {"recipe": "lora", "lr_multiplier": 1.0},
         "wide": {"recipe": "lora", "lr_multiplier": 10.0},
         "average": {"recipe": "average", "of": "sft", "alpha": 0.5},

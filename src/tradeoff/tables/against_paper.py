@@ -36,7 +36,11 @@ PUBLISHED = {
     },
 }
 # Hyper-parameters that make an entry of a recipe what the paper compares.
-AS_PUBLISHED: dict[str, dict[str, Any]] = {"lora": {"lr_multiplier": 1.0}, "average": {"alpha": 0.5}}
+AS_PUBLISHED: dict[str, dict[str, Any]] = {
+    "lora": {"lr_multiplier": 1.0},
+    "average": {"alpha": 0.5},
+    "talr": {"tau": "median_sequence", "floor": 0.01, "normalise": False},
+}
 
 
 def against_paper(

@@ -188,6 +188,8 @@ HYPOTHESES = pa.schema(
         _required("model", pa.string()),
         _required("domain", pa.string()),
         _required("hypothesis", pa.string()),
+        pa.field("method", pa.string()),  # that it is about; null where the study has none of its recipe
+        pa.field("against", pa.string()),  # likewise; null too where it is about one method
         _required("statement", pa.string()),
         _required("verdict", pa.string()),  # supported, contradicted or open
         *_interval("estimate", nullable=True),
