@@ -2,12 +2,14 @@
 
 import math
 
+import made
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_statistics import run, share, study, updates
 
 from tradeoff.errors import UserError
 from tradeoff.methods import Tokens
@@ -19,6 +21,7 @@ from tradeoff.methods.sft import SFT
 from tradeoff.methods.talr import TALR
 from tradeoff.report.figures import spec_of
 from tradeoff.tables import schemas
+from tradeoff.tables.tradeoff import tradeoff
 from tradeoff.theory import exact, figures, tilting
 from tradeoff.theory.code_length import code_length
 from tradeoff.theory.exact import Data, Tree, World
@@ -471,21 +474,33 @@ def test_predictions_of_runs(tmp_path):
 # Figures
 
 
+def test_the_interval_of_a_mean_over_seeds_holds_what_seeds_differ_by():
+    """Two seeds whose own intervals are points: the mean of these would be a point too."""
+    of = study(
+        run("base", domain=[0.0] * 8, suite=share(4, 8)),
+        run("sft", 1.0, 0, domain=[0.1] * 8, suite=share(4, 8), kl=[0.1] * 8),
+        run("sft", 1.0, 1, domain=[0.9] * 8, suite=share(4, 8), kl=[0.5] * 8),
+    )
+    row = figures.code_length(tradeoff([of], updates(of))).table.set_index("method").loc["sft"]
+    assert row[["x", "x_low", "x_high"]].tolist() == pytest.approx([-0.5, -0.9, -0.1])
+    assert row[["y", "y_low", "y_high"]].tolist() == pytest.approx([0.3, 0.1, 0.5])
+
+
 def test_every_figure_is_drawn_with_words(claims):
-    lengths, difficulty = code_length(texts(), count=20), token_difficulty(texts(), STRINGS, count=20)
-    half = lengths[lengths["method"] != "base"].assign(fraction=0.5)
+    difficulty, results = token_difficulty(texts(), STRINGS, count=20), made.study()
     many = [{"run_id": str(n), "gain": n, "delta_norm": n % 3, "general_code_length": n**2} for n in range(6)]
     others = {"model": "m", "domain": "d", "gain_times_rate": 1.0, "hard_weight": 1.0}
     drawn = [
-        figures.code_length(lengths),
-        figures.code_length_trajectories(pd.concat([lengths, half])),
+        figures.code_length(results.tables["tradeoff"]),
+        figures.code_length_trajectories(results.tables["trajectory"]),
         *(draw(claims) for draw in (figures.tilting_step, figures.theorem_1, figures.theorem_2)),
         *(draw(claims) for draw in (figures.leakage, figures.equal_gain)),
         figures.token_difficulty(difficulty),
         figures.weights(token_weights(texts(), STRINGS, METHODS)),
         figures.prediction(prediction(pd.DataFrame(many).assign(**others), count=10)),
     ]
-    assert figures.code_length_trajectories(lengths) is None
+    assert figures.code_length_trajectories(results.tables["trajectory"].iloc[:0]) is None
+    assert figures.code_length(results.tables["tradeoff"].drop(columns="base_text_change")).table["y"].isna().all()
     assert len({figure.name for figure in drawn}) == len(drawn)
     for figure in drawn:
         assert "Assumed" in figure.caption

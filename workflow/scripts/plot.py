@@ -21,7 +21,7 @@ with logged(snakemake.log[0]):
     cards = [read_json(Path(card)) for card in snakemake.input.cards]
     results = Results(json.loads(params.study), tables, cards, benchmarks, json.loads(params.scored), params.settings)
     drawn = figures.all_figures(results)
-    why = theory.why({name: schemas.read(Path(snakemake.input[name])) for name in params.explanations})
+    why = theory.why(tables | {name: schemas.read(Path(snakemake.input[name])) for name in params.explanations})
     for figure, place in zip([*drawn, *why], snakemake.output.svg, strict=True):
         figures.save(figure, Path(place).parent)
     text = sections.report(results, drawn, [sections.why(why)])

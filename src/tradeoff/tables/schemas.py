@@ -215,6 +215,7 @@ TRAJECTORY = pa.schema(
         _required("step", pa.int32()),
         *(f for name in ("domain", "general") for f in _interval(f"{name}_score") + _interval(f"{name}_change")),
         *_interval("domain_code_length", bounded=False),
+        *_interval("domain_code_length_change", bounded=False),
         *_interval("kl", nullable=True),  # to the base, nats per token of its own text; null without base_text
         pa.field("delta_norm", pa.float64()),
     ]

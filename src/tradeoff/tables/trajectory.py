@@ -12,7 +12,7 @@ import pandas as pd
 from tradeoff.evaluation import Benchmark
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
-from tradeoff.tables.replicates import REPLICATES, Replicates, interval, replicates
+from tradeoff.tables.replicates import REPLICATES, Replicates, change, interval, replicates
 
 RunAt = tuple[str, float]
 
@@ -68,7 +68,8 @@ def _row(of: Replicates, at: int, path: int, step: int, norm: float | None) -> d
     """The point `at` on the way of the method and rate of the point `path`."""
     scores = {"domain_score": of.domain_score, "general_score": of.general_score}
     changes = {"domain_change": of.domain_change, "general_change": of.general_change}
-    columns = scores | changes | {"domain_code_length": of.code_length}
+    lengths = {"domain_code_length": of.code_length, "domain_code_length_change": change(of.code_length)}
+    columns = scores | changes | lengths
     if of.kl is not None:
         columns["kl"] = of.kl
     return {

@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from tradeoff.evaluation import BASE_TEXT
 from tradeoff.report.figures import Figure, records
 from tradeoff.report.marks import INK, STAR, looks
 from tradeoff.study import BASE, canonical_rate
@@ -21,12 +22,12 @@ def why(tables: Mapping[str, pd.DataFrame]) -> list[Figure]:
     """All of these, in the order of `docs/theory.md`.
 
     Args:
-        tables: By name: `code_length`, `token_difficulty`, `token_weights`, `prediction` and `tilting`.
+        tables: By name: `tradeoff`, `trajectory`, `token_difficulty`, `token_weights`, `prediction` and `tilting`.
     """
-    lengths, tilts, tokens = (tables[name] for name in ("code_length", "tilting", "token_difficulty"))
-    way = code_length_trajectories(lengths)
+    tilts, tokens = tables["tilting"], tables["token_difficulty"]
+    way = code_length_trajectories(tables["trajectory"])
     return [
-        code_length(lengths),
+        code_length(tables["tradeoff"]),
         *([] if way is None else [way]),
         token_difficulty(tokens),
         weights(tables["token_weights"]),
@@ -40,28 +41,29 @@ def why(tables: Mapping[str, pd.DataFrame]) -> list[Figure]:
 
 
 def code_length(table: pd.DataFrame) -> Figure:
-    """dL(general) against dL(domain): one curve a method, points by rate; `CODE_LENGTH_TABLE`."""
-    changes = _wide(table[table["fraction"].isin((0, 1))])
+    """dL(general) against dL(domain): one curve a method, points by rate; `schemas.tradeoff`."""
+    changes = _changes(table.assign(fraction=(table["method"] != BASE).astype(float)), f"{BASE_TEXT}_change")
     chart = _by_pair(changes, lambda rows: _plane(rows, "learning_rate"))
     caption = (
         "Left is more learned and down is less forgotten. Lines join a method's learning rates, the mean over "
-        "seeds; the star is the base; bars are 95 % bootstrap intervals over items. dL is the change of code "
-        "length against the base on the same items: of right responses for the domain, and of text that the base "
-        "wrote for general, where it estimates KL(base || run). Assumed: items are independent draws; nothing is "
-        "assumed of the model."
+        "seeds; the star is the base; bars are 95 % bootstrap intervals of that mean, over items and seeds. dL is the "
+        "change of code length against the base on the same items: of right responses for the domain, and of text "
+        "that the base wrote for general, where it estimates KL(base || run). Assumed: items are independent "
+        "draws; nothing is assumed of the model."
     )
     alt_text = f"Change of general code length against change of domain code length. {_extremes(changes)}"
     return Figure("code_length", chart, caption, alt_text, table=changes.drop(columns=["of_base"]))
 
 
 def code_length_trajectories(table: pd.DataFrame) -> Figure | None:
-    """The same along training, one curve a method and rate; None where no run was measured on its way."""
-    if table["fraction"].isin((0, 1)).all():
+    """The same along training, one curve a method and rate; None where no run was measured on its way.
+
+    Args:
+        table: In the columns of `schemas.TRAJECTORY`.
+    """
+    if table.empty:
         return None
-    runs = table[table["method"] != BASE]
-    start = table[table["method"] == BASE].drop(columns=["method", "recipe", "learning_rate", "seed", "run_id"])
-    keys = runs[["run_id", "model", "domain", "method", "recipe", "learning_rate", "seed"]].drop_duplicates()
-    changes = _wide(pd.concat([keys.merge(start, on=["model", "domain"]), runs], ignore_index=True))
+    changes = _changes(table, "kl")
     chart = _by_pair(changes, lambda rows: _plane(rows, "fraction"))
     caption = (
         "Each line is a method at one rate from the base (0, 0) to its end, through its checkpoints; left is more "
@@ -245,15 +247,19 @@ def prediction(table: pd.DataFrame) -> Figure:
     return Figure("prediction", facets, caption, f"Rank correlations: {seen}.", table=rows)
 
 
-def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a state, the mean over seeds: `x` is dL(domain) and `y` dL(general), if that was measured."""
+def _changes(table: pd.DataFrame, general: str) -> pd.DataFrame:
+    """`x` is dL(domain) and `y` dL(general), if that was measured, with their intervals.
+
+    On text that the base wrote, dL(general) is what is called `kl` in the tables.
+    """
     keys = ["model", "domain", "method", "learning_rate", "fraction"]
-    sides = []
-    for axis, side in (("x", "domain"), ("y", "general")):
-        columns = {f"change{end}": f"{axis}{end}" for end in ("", "_low", "_high")}
-        rows = table[table["side"] == side].rename(columns=columns)
-        sides.append(rows.groupby(keys, dropna=False, sort=False)[list(columns.values())].mean().astype(float))
-    rows = sides[0].join(sides[1]).reset_index()
+    columns = {
+        f"{name}{end}": f"{axis}{end}"
+        for axis, name in (("x", "domain_code_length_change"), ("y", general))
+        for end in ("", "_low", "_high")
+    }
+    rows = table.reindex(columns=[*keys, *columns]).rename(columns=columns).reset_index(drop=True)
+    rows[list(columns.values())] = rows[list(columns.values())].astype("Float64").astype(float)
     rates = [ALL if pd.isna(rate) else canonical_rate(float(rate)) for rate in rows["learning_rate"]]
     return rows.assign(of_base=rows["method"] == BASE, rate=rates, line=rows["method"] + " " + pd.Series(rates))
 
