@@ -23,7 +23,7 @@ import yaml
 from outcome import tables
 from test_smoke import Tree, environment
 
-from tradeoff.errors import UserError, logged
+from tradeoff.errors import UserError, command, logged
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.provenance import carded, sha256_file, write_json
 
@@ -44,37 +44,66 @@ def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("spoil", [damage, truncate, Path.unlink])
-def test_a_file_that_is_not_what_its_card_says_takes_the_card_with_it(tmp_path, spoil):
+@pytest.mark.parametrize("spoil", [damage, truncate])
+def test_a_file_that_is_not_what_its_card_says_is_set_aside_with_it(tmp_path, spoil):
     file, card = tmp_path / "a.bin", tmp_path / "a.json"
     file.write_bytes(bytes(1000))
     write_json(card, {"sha256": sha256_file(file)})
     assert carded(file) == file
     spoil(file)
-    with pytest.raises(UserError, match=r"\A[^\n]*a\.bin: gone, damaged or changed since a\.json [^\n]*; run again"):
+    spoiled, told = file.read_bytes(), card.read_bytes()
+    line = r"\A[^\n]*a\.bin: damaged or changed since a\.json [^\n]* a\.bin\.damaged and a\.json\.damaged: run again"
+    with pytest.raises(UserError, match=line):
         carded(file)
-    assert not card.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin.damaged", "a.json.damaged"]
+    assert (tmp_path / "a.bin.damaged").read_bytes() == spoiled
+    assert (tmp_path / "a.json.damaged").read_bytes() == told
+
+
+def test_a_file_that_is_not_there_yet_leaves_its_card(tmp_path):
+    file, card = tmp_path / "a.bin", tmp_path / "a.json"
+    file.write_bytes(bytes(1000))
+    write_json(card, {"sha256": sha256_file(file)})
+    file.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"\A[^\n]*a\.bin: not there, or not yet seen [^\n]*; run again[^\n]*\Z"):
+        carded(file)
+    (tmp_path / "elsewhere").rename(file)
+    assert carded(file) == file
 
 
 @pytest.mark.parametrize("spoil", [damage, truncate])
-def test_a_damaged_table_is_removed(tmp_path, finished_samples, spoil):
+def test_a_damaged_table_is_set_aside(tmp_path, finished_samples, spoil):
     file = tmp_path / "samples.parquet"
     shutil.copy(finished_samples, file)
     assert read_parquet(file).num_rows > 0
     spoil(file)
-    with pytest.raises(UserError, match=r"\A[^\n]*samples\.parquet: damaged \([^\n]*\) and removed; run again[^\n]*\Z"):
+    line = r"\A[^\n]*samples\.parquet: damaged \([^\n]*\) and set aside as samples\.parquet\.damaged; run again[^\n]*\Z"
+    with pytest.raises(UserError, match=line):
         read_parquet(file)
     assert not file.exists()
+    assert (tmp_path / "samples.parquet.damaged").exists()
 
 
-def test_a_table_that_cannot_be_read_for_another_reason_stays(tmp_path, finished_samples, monkeypatch):
+TROUBLE = [
+    OSError(errno.EIO, "Input/output error"),
+    pa.ArrowMemoryError("malloc of size 64 failed"),
+    pa.ArrowCancelled("Operation cancelled"),
+]
+
+
+@pytest.mark.parametrize("error", TROUBLE, ids=lambda error: type(error).__name__)
+def test_a_table_that_cannot_be_read_for_another_reason_stays(tmp_path, finished_samples, monkeypatch, capsys, error):
     def busy(*_, **__):
-        raise OSError(errno.EIO, "Input/output error")
+        raise error
 
     monkeypatch.setattr(pq, "read_table", busy)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(type(error), match=str(error.args[-1])):
         read_parquet(finished_samples)
     assert finished_samples.exists()
+    with pytest.raises(SystemExit) if isinstance(error, MemoryError) else pytest.raises(type(error)):
+        command(lambda: read_parquet(finished_samples))
+    told = "too little memory: malloc of size 64 failed; give the job more and run again\n"
+    assert capsys.readouterr().err == (told if isinstance(error, MemoryError) else "")
     monkeypatch.undo()
     with pytest.raises(FileNotFoundError):
         read_parquet(tmp_path / "none.parquet")

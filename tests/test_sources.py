@@ -51,7 +51,7 @@ def test_a_changed_file_is_not_read_under_its_old_card(root, tmp_path):
     card = tmp_path / "words.json"
     fetch(DATUM, str(root), card)
     (tmp_path / "words" / "words.jsonl").write_text("{}")
-    with pytest.raises(UserError, match=r"changed since words\.json was written, which is removed; run again"):
+    with pytest.raises(UserError, match=r"changed since words\.json was written; both are set aside"):
         fetched(card)
     assert not card.exists()
 

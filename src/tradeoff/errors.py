@@ -33,8 +33,8 @@ def shown(value: object) -> str:
 def command(main: Callable[[], None]) -> None:
     """Runs a command line's `main`.
 
-    A `UserError`, a file that is gone and a disk that is full or cannot be written end in one line on stderr and exit
-    status 1, `Interrupted` in one line and `AGAIN`.
+    A `UserError`, a file that is gone, too little memory and a disk that is full or cannot be written end in one line
+    on stderr and exit status 1, `Interrupted` in one line and `AGAIN`.
     """
     try:
         main()
@@ -54,6 +54,8 @@ def _told(error: Exception) -> str | None:
         return one_line(error, 1000)
     if isinstance(error, FileNotFoundError):
         return f"{one_line(error.filename or error)}: gone, perhaps since another job found it damaged; run again"
+    if isinstance(error, MemoryError):
+        return f"too little memory{': ' if str(error) else ''}{one_line(error)}; give the job more and run again"
     number = getattr(error, "errno", None)
     told = re.search(r"os error (\d+)", str(error))
     code = number if isinstance(number, int) else int(told[1]) if told else None

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tradeoff.errors import UserError, one_line
-from tradeoff.provenance import write_whole
+from tradeoff.provenance import set_aside, write_whole
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -21,12 +21,14 @@ def read_parquet(path: Path, **options: Any) -> pa.Table:
     """Reads what `write_parquet` wrote, with options of `pyarrow.parquet.read_table`.
 
     Raises:
-        UserError: the file is damaged; it is removed, since what is missing is made anew.
+        UserError: the file is damaged; it is set aside, since what is missing is made anew.
     """
     try:
         return pq.read_table(path, page_checksum_verification=True, **options)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowInvalid, OSError) as error:  # other kinds, such as too little memory, say nothing of the file
         if getattr(error, "errno", None) is not None or isinstance(error, FileNotFoundError):
             raise  # the disk's trouble and not the file's
-        path.unlink()
-        raise UserError(f"{path}: damaged ({one_line(error)}) and removed; run again, and it is made anew") from None
+        aside = set_aside(path).name
+        raise UserError(
+            f"{path}: damaged ({one_line(error)}) and set aside as {aside}; run again, and it is made anew"
+        ) from None

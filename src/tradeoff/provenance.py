@@ -21,6 +21,7 @@ ROOT = SOURCE.parent
 LOCK = ROOT / "envs" / "lock.txt"
 # They compute, render prompts, split text into tokens, or judge answers.
 MOVE_SCORES = ("torch", "transformers", "tokenizers", "jinja2", "lm_eval", "langdetect", "nltk", "regex")
+ASIDE = ".damaged"  # what is damaged gets this ending
 CARD = "card.json"  # beside a large file or a run's files: what they are, in a few lines
 
 
@@ -82,15 +83,26 @@ def checked(file: Path, card: Path, sha256: str) -> Path:
     """A large file of which a card beside it tells the hash.
 
     Raises:
-        UserError: it is gone or has another hash. The card is removed: it stands for the file, so both are made anew.
+        UserError: it has another hash, or is not there. With another hash file and card are set aside, so that both are
+            made anew. A file that is not there may yet appear, where another machine wrote it, and its card stays.
     """
-    if not file.is_file() or sha256_file(file) != sha256:
-        card.unlink(missing_ok=True)
+    if not file.is_file():
         raise UserError(
-            f"{file}: gone, damaged or changed since {card.name} was written, which is removed; run again, and both "
-            "are made anew"
+            f"{file}: not there, or not yet seen on this machine, while {card.name} is; run again, and if it stays "
+            f"away, delete {card} too"
+        )
+    if sha256_file(file) != sha256:
+        set_aside(card)
+        raise UserError(
+            f"{file}: damaged or changed since {card.name} was written; both are set aside as {set_aside(file).name} "
+            f"and {card.name}{ASIDE}: run again, and they are made anew"
         )
     return file
+
+
+def set_aside(path: Path) -> Path:
+    """Renames what is damaged, so that it is made anew and nothing is lost; returns the new path."""
+    return path.replace(path.with_name(path.name + ASIDE))
 
 
 def carded(file: Path) -> Path:
