@@ -3,6 +3,7 @@
 import json
 import re
 import time
+import unicodedata
 from contextlib import suppress
 from decimal import Decimal
 from functools import cache
@@ -26,7 +27,7 @@ def domain(**options):
 
 @cache
 def of(scorer, **options):
-    return domain(scorer=scorer, **({"choices": CHOICES} if scorer == "choice" else {}), **options)
+    return domain(scorer=scorer, **({"choices": CHOICES} if scorer == "choice" else {}) | options)
 
 
 @pytest.fixture
@@ -542,14 +543,129 @@ def test_any_pattern_is_refused_or_searched(pattern, text):
         score("regex", text, wanted)
 
 
+def seen(text):
+    """As `_scorers._fold` gives it, character by character."""
+    characters = (
+        unicodedata.normalize("NFKC", c) if unicodedata.east_asian_width(c) in "FH" and ord(c) != 0x20A9 else c
+        for c in text
+    )
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", "".join(characters)).casefold())
+
+
+@pytest.mark.parametrize("scorer", ["exact", "contains", "choice", "regex"])
+@pytest.mark.parametrize(
+    ("response", "answer", "is_right"),
+    [
+        ("cafe\u0301", "caf\u00e9", True),
+        ("caf\u00e9", "cafe\u0301", True),
+        ("\uac00", "\u1100\u1161", True),  # Hangul in one character and in its letters
+        ("cafe", "caf\u00e9", False),
+        ("Ｐａｒｉｓ", "Paris", True),
+        ("Paris", "Ｐａｒｉｓ", True),
+        ("ﾊﾟﾘ", "パリ", True),
+        ("10²", "102", False),
+    ],
+)
+def test_texts_that_look_alike_are_the_same(scorer, response, answer, is_right):
+    """A pattern keeps its width: a full-width bracket is none."""
+    options = {"choices": (answer, "no")} if scorer == "choice" else {}
+    widths = any(unicodedata.east_asian_width(c) in "FH" for c in response + answer)
+    wanted = of(scorer, **options)._scorer.wanted(answer)
+    found = score(scorer, response, wanted, **options)
+    assert found.values["accuracy"] == float(is_right and not (scorer == "regex" and widths))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("答案是Exact。", ["Exact"]),
+        ("答案是Ｅｘａｃｔ，不是B", ["Exact", "B"]),
+        ("我选A吧", ["A"]),
+        ("A1 or A_ or 1A", []),
+        ("他说不相关", ["不相关"]),
+        ("他说相关性", ["相关"]),
+        ("スーパーExactです", ["Exact"]),
+        ("感想は긍정입니다", ["긍정"]),
+        ("비긍정", []),
+        ("ไม่ใช่ครับ", ["ไม่ใช่"]),
+        ("हाँ", []),
+        ("A\u0301", []),
+        ("第1项", ["1"]),
+        ("11", []),
+        ("Exactly", []),
+        ("неExact", []),
+    ],
+)
+def test_where_a_word_ends_depends_on_its_script(text, expected):
+    choices = ("Exact", "A", "B", "1", "相关", "不相关", "긍정", "ใช่", "ไม่ใช่", "हा")
+    assert _scorers.Choice(choices, True).named(text) == expected
+
+
+SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "BOPOMOFO")
+
+
+def kind_of_letter(character):
+    """none, mark, spaceless mark, spaceless, hangul or letter, by the names of the characters."""
+    name, category = unicodedata.name(character, ""), unicodedata.category(character)
+    if name.startswith(SPACELESS):
+        return "spaceless mark" if category[0] == "M" else "spaceless"
+    if category[0] == "M":
+        return "mark"
+    if name.startswith("HANGUL"):
+        return "hangul"
+    return "letter" if character.isalnum() or character == "_" else "none"
+
+
+def named_slowly(choices, text):
+    """Every place from the left, every choice from the longest, and the characters before and after by themselves."""
+    found, at = [], 0
+    while at < len(text):
+        for choice in sorted(choices, key=len, reverse=True):
+            end = at + len(choice)
+            before, after = (
+                kind_of_letter(c) if c else "none" for c in (text[at - 1 : at] if at else "", text[end : end + 1])
+            )
+            first, last = kind_of_letter(choice[0]), kind_of_letter(choice[-1])
+            begins = {"spaceless": True, "hangul": before != "hangul"}.get(first, before not in ("letter", "mark"))
+            ends = "mark" not in after and (after != "letter" or last in ("spaceless", "hangul"))
+            if text[at:end].casefold() == choice.casefold() and begins and ends:
+                found.append(choice)
+                at = end
+                break
+        else:
+            at += 1
+    return found
+
+
+MIXED = st.text("abXé1_ 。相关不カナー긍정ใช่न", max_size=14)
+
+
+@given(choices=st.lists(MIXED.map(str.strip).filter(len), min_size=2, max_size=4, unique_by=str.casefold), text=MIXED)
+def test_choices_are_named_as_a_slow_reader_names_them(choices, text):
+    choices, text = [unicodedata.normalize("NFC", c) for c in choices], unicodedata.normalize("NFC", text)
+    assume(all(not {kind_of_letter(c[0]), kind_of_letter(c[-1])} & {"mark", "spaceless mark", "none"} for c in choices))
+    assert _scorers.Choice(tuple(choices), True).named(text) == named_slowly(choices, text)
+
+
+@pytest.mark.parametrize("piece", ["答案是Exact。", "a", "Answer: ", "**Answer:", "no ", "\n> - ", "e\u0301", "１"])
+def test_long_texts_take_no_long_time(piece):
+    text = piece * (200_000 // len(piece))
+    start = time.monotonic()
+    for scorer, wanted in WANTED.items():
+        score(scorer, text, wanted)
+    assert time.monotonic() - start < 5
+
+
 @given(right=WORDS, other=WORDS, form=FORMS)
 def test_a_right_text_is_right_in_every_form_and_a_wrong_one_wrong(right, other, form):
     assume("answer" not in (right.casefold(), other.casefold()))
     for scorer, wanted in (("exact", right), ("contains", [right]), ("regex", [re.escape(right)])):
+        wanted = of(scorer)._scorer.wanted(wanted)
         assert score(scorer, form.format(right), wanted).values == {"accuracy": 1.0}, scorer
-    assert score("exact", form.format(other), right).values["accuracy"] == float(other.casefold() == right.casefold())
-    assert _scorers.Exact(True).default(form.format(right)) == right
-    assert _scorers.Contains(True).default(form.format(right)) == [right]
+    alike = seen(other) == seen(right)
+    assert score("exact", form.format(other), right).values["accuracy"] == float(alike)
+    assert _scorers.Exact(True).default(form.format(right)) == _scorers.common(right)
+    assert _scorers.Contains(True).default(form.format(right)) == [_scorers.common(right)]
 
 
 @given(

@@ -3,18 +3,24 @@
 A response that has a line `Answer: ...` says what stands there, on the last such line or, where nothing stands there,
 below it; another response says all of its text. Markdown around the word and around the answer is looked over. Each
 scorer takes its answer from that, save `contains` and `regex`, which search the whole response.
+
+Texts are compared as a reader sees them: in Unicode's composed form (NFC), and of full-width and half-width characters,
+as East Asian keyboards give them, in their common form. Other compatible characters stay apart: 10² is not 102.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import regex  # type: ignore[import-untyped]  # the syntax of `re`, scripts, and a limit of time
 
 from tradeoff.domains import Metric
 from tradeoff.errors import shown
@@ -33,6 +39,7 @@ CLASS_METRICS = (
 
 def answer_line(response: str) -> str | None:
     """What follows the last `Answer:` that begins a line: the rest of the line or, if that is empty, all below it."""
+    response = common(response)
     marks = list(_ANSWER.finditer(response))
     if not marks:
         return None
@@ -45,7 +52,12 @@ def answer_line(response: str) -> str | None:
 def said(response: str) -> str:
     """What follows the last `Answer:`, or else the whole response."""
     line = answer_line(response)
-    return response.strip() if line is None else line
+    return common(response).strip() if line is None else line
+
+
+def common(text: str) -> str:
+    """A text in the form in which it is compared."""
+    return unicodedata.normalize("NFC", text.translate(_WIDTHS))
 
 
 class Verdict(NamedTuple):
@@ -142,7 +154,12 @@ class Number(Scorer[str]):
 
 @dataclass(frozen=True)
 class Choice(Scorer[str]):
-    """The first choice that the response names, as a whole word and the longest where several begin, is the answer."""
+    """The first choice that the response names, as a whole word and the longest where several begin, is the answer.
+
+    Where a word ends depends on its script. Letters and digits beside each other are one word; scripts that put no
+    space between words, such as Chinese, Japanese and Thai, end any other word and may go on with no sign of it, and a
+    Korean word may have endings.
+    """
 
     key = "label"
     choices: tuple[str, ...]
@@ -168,7 +185,7 @@ class Choice(Scorer[str]):
     def named(self, text: str) -> list[str]:
         """Every choice that the text names, in order and as often."""
         pattern, choices = _alternatives(self.choices, self.ignore_case)
-        return [choices[(found.lastindex or 1) - 1] for found in pattern.finditer(text)]
+        return [choices[found.lastindex - 1] for found in pattern.finditer(common(text))]
 
 
 @dataclass(frozen=True)
@@ -204,8 +221,8 @@ class Regex(Scorer[list[str]]):
     ignore_case: bool
 
     def wanted(self, given: Any) -> list[str]:
-        """A pattern or a list of them, in the syntax of Python's `re`."""
-        patterns = _texts(given)
+        """A pattern or a list of them, in the syntax of Python's `re`; composed, but of its own width."""
+        patterns = [unicodedata.normalize("NFC", pattern) for pattern in _texts(given)]
         for pattern in patterns:
             if len(pattern) > LONGEST_PATTERN or math.prod(map(int, _LEAST_COUNTS.findall(pattern))) > MOST_REPEATS:
                 raise ValueError(
@@ -223,13 +240,26 @@ class Regex(Scorer[list[str]]):
 
     def judge(self, response: str, wanted: list[str]) -> Verdict:
         """What was read is the part that was searched."""
-        text = response.strip()[:LONGEST_TEXT]
+        text = unicodedata.normalize("NFC", response.strip()[:LONGEST_TEXT])
         try:
             found = [_compiled(p, self.ignore_case).search(text, timeout=MOST_SECONDS) is not None for p in wanted]
         except (TimeoutError, MemoryError):
             return Verdict(None, False)
         return Verdict(text or None, bool(text and found) and all(found))
 
+
+# Full-width and half-width characters to their common form.
+_WIDTHS = {
+    code: unicodedata.normalize("NFKC", chr(code))
+    for code in (0x3000, *range(0xFF01, 0xFFEF))
+    if unicodedata.decomposition(chr(code)).startswith(("<wide>", "<narrow>"))
+}
+
+# Scripts that put no space between words.
+_SPACELESS = "".join(
+    rf"\p{{Script_Extensions={script}}}"
+    for script in ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar")
+)
 
 LONGEST_TEXT = 10_000
 LONGEST_PATTERN = 1000
@@ -291,19 +321,31 @@ def _forms(text: str) -> list[str]:
 
 
 def _fold(text: str, ignore_case: bool) -> str:
-    return text.casefold() if ignore_case else text
+    text = common(text)
+    return unicodedata.normalize("NFC", text.casefold()) if ignore_case else text
 
 
 @cache
-def _alternatives(choices: Sequence[str], ignore_case: bool) -> tuple[re.Pattern[str], list[str]]:
+def _alternatives(choices: Sequence[str], ignore_case: bool) -> tuple[Any, list[str]]:
     """A pattern with a group for each choice, and the choices in the groups' order: the longest is tried first."""
     ordered = sorted(choices, key=len, reverse=True)
-    either = "|".join(f"({re.escape(choice)})" for choice in ordered)
-    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE if ignore_case else 0), ordered
+    either = "|".join(f"({_whole_word(common(choice))})" for choice in ordered)
+    return regex.compile(either, regex.VERSION1 | (regex.IGNORECASE if ignore_case else 0)), ordered
+
+
+def _whole_word(word: str) -> str:
+    """A pattern of a word that neither begins nor ends inside another; a mark belongs to the letter before it."""
+    other = rf"{_SPACELESS}\p{{Hangul}}"
+    before, after = rf"(?<![[\w\p{{M}}]--[{other}]])", rf"(?![[\w--[{other}]]\p{{M}}])"
+    if regex.match(rf"[{_SPACELESS}]", word):
+        before = ""
+    elif regex.match(r"\p{Hangul}", word):
+        before = r"(?<!\p{Hangul})"
+    if regex.search(rf"[{other}]\p{{M}}*\Z", word):
+        after = r"(?!\p{M})"
+    return before + regex.escape(word, special_only=True) + after
 
 
 @cache
 def _compiled(pattern: str, ignore_case: bool) -> Any:
-    import regex  # type: ignore[import-untyped]  # the syntax of `re`, and a limit of time
-
     return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
