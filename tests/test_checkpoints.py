@@ -389,26 +389,30 @@ def test_the_card_has_the_operations(run, undisturbed):
     assert json.dumps(card)
 
 
-def test_flops_are_those_that_torch_counts():
+@pytest.mark.parametrize("head_dim", [16, 24])
+@pytest.mark.parametrize("frozen_base", [False, True])
+def test_flops_are_those_that_torch_counts(frozen_base, head_dim):
     """On one sequence whose tokens all are supervised but the first, torch counts the same matrix products."""
     from torch.utils.flop_counter import FlopCounterMode
 
     from tradeoff.training.flops import Work
     from tradeoff.training.tokens import Sequence
 
-    model = tiny.model()
+    model = tiny.model(head_dim=head_dim)
     model.set_attn_implementation("eager")  # torch counts no other attention on a CPU
-    sequence = Sequence("a", tuple(range(20)), 1)
-    counter = FlopCounterMode(display=False)
-    with counter:
+    work, sequence, length = Work.of(model), Sequence("a", tuple(range(20)), 1), 20
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = not frozen_base or "norm" in name  # adapters have gradients as far down as norms do
+    forward, backward = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    with forward:
         hidden = model.model(input_ids=torch.tensor([sequence.ids])).last_hidden_state
-        model.lm_head(hidden[:, :-1])
-    # It multiplies what the mask then hides: another half of attention's products, of two layers of width 32.
-    assert counter.get_total_flops() == Work.of(model).forward(sequence) + 2 * 20 * 20 * 2 * 32
-
-
-def test_adapters_cost_two_thirds():
-    from tradeoff.training.flops import Work
-
-    work, sequence = Work.of(tiny.model()), tiny.sequences(1)[0]
-    assert work.training(sequence, True) / work.training(sequence, False) == pytest.approx(2 / 3)
+        loss = model.lm_head(hidden[:, :-1]).sum()
+    with backward:
+        loss.backward()
+    # torch multiplies what the mask then hides: another half of attention's products, of two layers with two heads.
+    hidden_by_mask = 2 * length**2 * 2 * 2 * head_dim
+    assert forward.get_total_flops() == work.forward(sequence) + hidden_by_mask
+    assert (
+        forward.get_total_flops() + backward.get_total_flops()
+        == work.training(sequence, frozen_base) + 3 * hidden_by_mask
+    )

@@ -67,13 +67,22 @@ def test_a_gpu_may_be_shared_by_as_many_jobs_as_a_user_says(tmp_path):
         assert sorted(given(child) for child in children) == ["0", "0", "1", "1"]
 
 
-@pytest.mark.parametrize("told", [{"LOCAL_RANK": "0"}, {"SLURM_JOB_ID": "7"}])
-def test_what_a_launcher_or_a_cluster_gave_is_left_alone(tmp_path, told):
-    with (
-        job(tmp_path, CUDA_VISIBLE_DEVICES="0,1", **told) as one,
-        job(tmp_path, CUDA_VISIBLE_DEVICES="0,1", **told) as two,
-    ):
+def test_what_a_launcher_gave_is_left_alone(tmp_path):
+    given_two = {"CUDA_VISIBLE_DEVICES": "0,1", "LOCAL_RANK": "0"}
+    with job(tmp_path, **given_two) as one, job(tmp_path, **given_two) as two:
         assert given(one) == given(two) == "0,1"
+
+
+def test_jobs_in_one_allocation_of_a_cluster_have_a_gpu_each(tmp_path):
+    allocation = {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_JOB_ID": "7"}
+    with job(tmp_path, **allocation) as one, job(tmp_path, **allocation) as two:
+        assert {given(one), given(two)} == {"0", "1"}
+
+
+def test_allocations_on_one_node_may_give_their_gpus_the_same_number(tmp_path):
+    visible = {"CUDA_VISIBLE_DEVICES": "0"}
+    with job(tmp_path, SLURM_JOB_ID="7", **visible) as one, job(tmp_path, SLURM_JOB_ID="8", **visible) as two:
+        assert given(one) == given(two) == "0"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ def tokenizer(
     return made
 
 
-def model(seed: int = 0, std: float = 0.2, tied: bool = True, pad_id: int | None = None) -> LlamaForCausalLM:
+def model(
+    seed: int = 0, std: float = 0.2, tied: bool = True, pad_id: int | None = None, head_dim: int = 16
+) -> LlamaForCausalLM:
     """A Llama of 30,000 weights drawn from N(0, std), float32, in evaluation mode."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -72,6 +74,7 @@ def model(seed: int = 0, std: float = 0.2, tied: bool = True, pad_id: int | None
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
+        head_dim=head_dim,
         max_position_embeddings=2048,
         tie_word_embeddings=tied,
         bos_token_id=None,

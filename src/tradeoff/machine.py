@@ -26,12 +26,12 @@ def take() -> None:
     """Called once, before anything is computed.
 
     Sums differ in their last bits with the number of threads, so the rule decides it. Snakemake counts GPUs and gives
-    none: on a workstation, the first on which there is room becomes the only one that this job sees, and where there is
-    none the job waits. A job of several processes, and one of a cluster, is given its GPUs by whoever started it.
+    none: on a workstation, and in an allocation of a cluster, the first on which there is room becomes the only one that
+    this job sees, and where there is none the job waits. A job of several processes is given its GPUs by the launcher.
     """
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    if "LOCAL_RANK" not in os.environ and "SLURM_JOB_ID" not in os.environ and (gpus := _gpus()):
+    if "LOCAL_RANK" not in os.environ and (gpus := _gpus()):
         told = False
         while (gpu := _free(gpus)) is None:
             if not told:
@@ -108,10 +108,14 @@ def _gpus() -> list[str]:
 
 
 def _free(gpus: list[str]) -> str | None:
-    """One of the GPUs that fewer than JOBS_PER_GPU jobs hold, this job from now on; None where there is none."""
+    """One of the GPUs that fewer than JOBS_PER_GPU jobs hold, this job from now on; None where there is none.
+
+    SLURM may number the GPUs of each allocation from 0, so locks are an allocation's own.
+    """
+    owner = f"{os.getuid()}-{os.environ.get('SLURM_JOB_ID', 'workstation')}"
     for place in range(int(os.environ.get("JOBS_PER_GPU", "1"))):  # each GPU's first place before any's second
         for gpu in gpus:
-            file = (LOCKS / f"tradeoff-{os.getuid()}-gpu-{gpu}-{place}.lock").open("w")
+            file = (LOCKS / f"tradeoff-{owner}-gpu-{gpu}-{place}.lock").open("w")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

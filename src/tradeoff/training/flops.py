@@ -18,7 +18,7 @@ class Work:
     Attributes:
         linear: Weights that every token is multiplied with; of experts, as many as a token goes to.
         head: Weights that every supervised token is multiplied with as well.
-        width: Layers x hidden size, for attention's products over the tokens before.
+        width: Layers x heads x a head's size, for attention's products over the tokens before.
     """
 
     linear: int
@@ -33,13 +33,25 @@ class Work:
         chosen = getattr(text, "num_experts_per_tok", None)
         weights, _ = linear_weights(model)
         linear = sum(w[:chosen].numel() if w.ndim == 3 else w.numel() for w in weights.values())
-        return cls(linear, inner.get_output_embeddings().weight.numel(), text.num_hidden_layers * text.hidden_size)
+        heads = text.num_attention_heads
+        width = text.num_hidden_layers * heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)
+        return cls(linear, inner.get_output_embeddings().weight.numel(), width)
 
     def forward(self, sequence: Sequence) -> int:
-        """FLOPs of reading a sequence once; attention is causal, so half of the square."""
-        length = len(sequence.ids)
-        return 2 * (length * self.linear + sequence.targets * self.head + length * length * self.width)
+        """FLOPs of reading a sequence once."""
+        return self._weights(sequence) + self._attention(sequence)
 
     def training(self, sequence: Sequence, frozen_base: bool) -> int:
-        """FLOPs of learning from a sequence: gradients of activations cost a forward pass, those of weights another."""
-        return (2 if frozen_base else 3) * self.forward(sequence)
+        """FLOPs of learning from a sequence: each factor of a product has a gradient that costs what the product does.
+
+        Of a weight and an activation, a frozen base leaves out the weight's; attention multiplies two activations.
+        What adapters add is not counted.
+        """
+        return (2 if frozen_base else 3) * self._weights(sequence) + 3 * self._attention(sequence)
+
+    def _weights(self, sequence: Sequence) -> int:
+        return 2 * (len(sequence.ids) * self.linear + sequence.targets * self.head)
+
+    def _attention(self, sequence: Sequence) -> int:
+        """Scores and sums of values; attention is causal, so half of the square."""
+        return 2 * len(sequence.ids) ** 2 * self.width
