@@ -26,7 +26,7 @@ def take() -> None:
     """Called once, before anything is computed.
 
     Sums differ in their last bits with the number of threads, so the rule decides it. Snakemake counts GPUs and gives
-    none: on a workstation, and in an allocation of a cluster, the first on which there is room becomes the only one that
+    none: on a workstation, and in a cluster's allocation, the first on which there is room becomes the only one that
     this job sees, and where there is none the job waits. A job of several processes is given its GPUs by the launcher.
     """
     if threads := os.environ.get("OMP_NUM_THREADS"):
