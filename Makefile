@@ -50,7 +50,7 @@ bench: .venv/done
 		PYTHONPATH=src:benchmarks $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 matrix: .venv/done
 	$(BIN)/python -m pytest -m slow tests/test_reruns.py

@@ -8,10 +8,13 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny
+from safetensors.torch import load_file, save_file
 from test_smoke import STUDY, Tree, _edited
 
 from tradeoff.models.base import MODEL
@@ -248,6 +251,106 @@ def test_a_person_s_data_file(tmp_path_factory: pytest.TempPathFactory, tiny_bas
         assert made.jobs() == training | {"draw tickets/test", "evaluate_base tiny"}
     with _edited(made.study, lambda lines: lines.replace("test: test.jsonl", "test: test.jsonl, max_new_tokens: 9")):
         assert made.jobs() == {"evaluate_base tiny", f"evaluate {run}", *REPORT}
+
+
+def scaled_base(tree: Finished) -> None:
+    """Other weights in the same file."""
+    file = tree.folder / "base/model.safetensors"
+    save_file({name: 1.5 * weight for name, weight in load_file(file).items()}, file, metadata={"format": "pt"})
+
+
+def edited(file: str, old: str, new: str) -> Callable[[Finished], None]:
+    def edit(tree: Finished) -> None:
+        text = (tree.folder / file).read_text()
+        assert old in text
+        (tree.folder / file).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+CHANGES = {
+    "an average scaled by 0": edited("src/tradeoff/methods/average.py", "scaled(self.alpha)", "scaled(0.0)"),
+    "the base's weights in place": scaled_base,
+    "the base's chat template in place": edited("base/chat_template.jinja", "<|im_start|>assistant", "<|im_start|>you"),
+    "a scorer": edited("src/tradeoff/domains/shop_mini.py", "class ShopMini", "X = 1\n\n\nclass ShopMini"),
+    "a system prompt of the evaluation": edited("smoke.yaml", "{items: 3", '{system_prompt: "Be brief.", items: 3'),
+    "what is trained on": edited("smoke.yaml", "train: 6", "train: 7"),
+    "one benchmark less": edited("smoke.yaml", "[arithmetic_mini, base_text]", "[base_text]"),
+    "another version of a package": lambda tree: installed(tree, "lm_eval", "99.9"),
+}
+
+
+def installed(tree: Finished, name: str, version: str) -> None:
+    """As Python finds the version of a package that is installed."""
+    folder = tree.folder / "src" / f"{name}-{version}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def of_two_methods(folder: Path, model: Path) -> Finished:
+    """A tree with its own base, not yet run."""
+    made = Finished(folder, model)
+    shutil.copytree(model / MODEL, folder / "base")
+    text = made.study.read_text().replace(f"folder:{model / MODEL}", "folder:base")
+    text = text.replace("ifeval_mini, ", "").replace("[0.5]", "[]")
+    for method in ("l2", "lora", "flow", "talr"):
+        text = re.sub(rf"  {method}: .*\n", "", text)
+    made.study.write_text(text)
+    return made
+
+
+def tables(tree: Finished) -> dict[str, pd.DataFrame]:
+    return {file.stem: pd.read_parquet(file) for file in sorted((tree.results / "tables").glob("*.parquet"))}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Finished:
+    made = of_two_methods(tmp_path_factory.mktemp("small"), tiny_base)
+    made.snakemake()
+    return made
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_after_a_change_the_tables_are_those_of_a_study_made_anew(
+    small: Finished, tiny_base: Path, tmp_path: Path, change: str
+) -> None:
+    """Really run: what was kept from before the change has no part in any value."""
+    again, anew = small.copied(tmp_path / "again"), of_two_methods(tmp_path / "anew", tiny_base)
+    for tree in (again, anew):
+        CHANGES[change](tree)
+        if change == "another version of a package":  # no job runs for that alone
+            tree.snakemake("--forcerun", "evaluate", "evaluate_base")
+        else:
+            tree.snakemake()
+    found, expected, before = tables(again), tables(anew), tables(small)
+    assert found.keys() == expected.keys()
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table, check_exact=True, obj=name)
+    assert change == "a scorer" or not found["samples"].equals(before["samples"])
+
+
+def test_an_average_of_nothing_is_the_base(small: Finished, tmp_path: Path) -> None:
+    tree = small.copied(tmp_path / "tree")
+    CHANGES["an average scaled by 0"](tree)
+    tree.snakemake()
+    table = pd.read_parquet(tree.results / "tables/tradeoff.parquet").set_index("method")
+    assert pd.read_parquet(small.results / "tables/tradeoff.parquet").set_index("method")["base_text"]["average"] > 0
+    assert table.loc["average", ["base_text", "delta_norm", "domain_change", "general_change"]].tolist() == [0] * 4
+
+
+def test_scores_under_two_versions_of_a_package_are_not_compared(small: Finished, tmp_path: Path) -> None:
+    tree = small.copied(tmp_path / "tree")
+    installed(tree, "lm_eval", "99.9")
+    with_l2 = tree.study.read_text().replace("  average:", "  l2: {recipe: l2, strength: 0.01}\n  average:")
+    tree.study.write_text(with_l2)
+    done = tree.run()
+    assert done.returncode == 1
+    assert re.search(r"packages is '[^']*' for base and '[^']*lm_eval 99\.9[^']*' for l2; .* run again", done.stderr)
+    for file in (tree.folder / "results").rglob("samples.parquet"):
+        if file.parent.name != "tables":
+            file.unlink()  # as the line says
+    tree.snakemake()
+    assert set(tables(tree)["samples"]["packages"].map(lambda told: "lm_eval 99.9" in told)) == {True}
 
 
 def test_the_smoke_study_is_the_one_that_the_matrix_is_written_for() -> None:

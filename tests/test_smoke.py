@@ -47,7 +47,7 @@ def environment() -> dict[str, str]:
 class Tree:
     """A copy of the project in which a study runs."""
 
-    patience = 600  # seconds
+    patience = 1800  # seconds, for what takes three minutes on a machine that does nothing else
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder = folder
