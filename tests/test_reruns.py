@@ -289,6 +289,7 @@ def installed(tree: Finished, name: str, version: str) -> None:
 
 def of_two_methods(folder: Path, model: Path) -> Finished:
     """A tree with its own base, not yet run."""
+    folder.mkdir(exist_ok=True)
     made = Finished(folder, model)
     shutil.copytree(model / MODEL, folder / "base")
     text = made.study.read_text().replace(f"folder:{model / MODEL}", "folder:base")
