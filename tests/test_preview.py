@@ -115,6 +115,22 @@ def test_the_plan_counts_jobs_and_operations():
     assert costs["train"].disk_bytes == pytest.approx(6 * 2e6 * (1 + 0.01 + 1))
 
 
+def test_the_plan_counts_what_is_evaluated_on_the_way():
+    once, thrice = (plan.costs(study(trajectory=at))["evaluate"] for at in ([], [0.2, 0.6]))
+    assert (once.jobs, thrice.jobs) == (1 + 4 * 6, 1 + 4 * 6 * 3)
+    of_base = plan.costs(study(methods={"sft": {"recipe": "sft"}}, learning_rates=["1e-3"], seeds=[0]))["evaluate"]
+    one = of_base.flops / 2
+    assert thrice.flops == pytest.approx(one * (1 + 4 * 6 * 3))
+
+
+def test_the_plan_counts_what_a_teacher_writes():
+    taught = study(domains={"esci": {"domain": "esci_cot", "teacher": "tiny"}}, data={"train": 8, "test": 3})
+    cost, known = plan.costs(taught)["data"], taught.domains["esci"]
+    assert cost.jobs == 4 + 2
+    assert cost.tokens == (8 + 3) * (known.size.prompt + known.max_new_tokens)
+    assert cost.flops == 2 * 1e6 * cost.tokens
+
+
 def test_talrs_second_pass_counts_where_a_step_is_split():
     whole, split = (
         plan.costs(study(training={"epochs": 3, "batch_size": 2, "batch_tokens": tokens}))["train"].flops

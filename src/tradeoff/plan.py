@@ -2,8 +2,8 @@
 
 An estimate, from sizes that are known before the data are at hand (`Domain.size`), and these assumptions: training
 costs 6 FLOPs a parameter and token (4 where the base is frozen), reading 2 (Kaplan et al. 2020, arXiv 2001.08361); a
-decoding step reads all weights once for a whole batch, and answers run to their limit. A measured run's card has the
-truth.
+decoding step reads all weights once for a whole batch, answers run to their limit, and a teacher is asked once. A
+measured run's card has the truth.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gguf import GGUFReader
 from safetensors import safe_open
 
 from tradeoff import methods
+from tradeoff.domains import Split
 from tradeoff.errors import UserError, command
 from tradeoff.provenance import read_json
 from tradeoff.sources import package_file
@@ -70,8 +71,13 @@ def costs(study: Study) -> dict[str, Cost]:
     stages = {"import": Cost(), "data": Cost(), "train": Cost(), "derive": Cost(), "evaluate": Cost()}
     for model in study.all_models:
         stages["import"] += Cost(1, disk_bytes=4 * parameters(study, model))
-    for known in study.domains.values():
-        stages["data"] += Cost(2 + 2 * len(study.models) + 2 * (known.taught_by is not None))
+    for name, known in study.domains.items():
+        stages["data"] += Cost(2 + 2 * len(study.models))
+        if known.taught_by is not None:
+            weights = parameters(study, known.taught_by)
+            for split in ("train", "test"):
+                count = _count(study, name, split)
+                stages["data"] += Cost(1) + _written(study, count, known.size.prompt, known.max_new_tokens, weights)
     for model in study.models:
         weights = parameters(study, model)
         stages["evaluate"] += sum((_answers(study, name, weights) for name in study.benchmarks()), Cost(1))
@@ -81,7 +87,8 @@ def costs(study: Study) -> dict[str, Cost]:
                 cost, stage = _trained(study, domain, method, weights)
                 for _ in range(len(study.learning_rates) * len(study.seeds)):
                     stages[stage] += cost
-                    stages["evaluate"] += asked
+                    for _ in (*study.trajectory, 1):
+                        stages["evaluate"] += asked
     return stages
 
 
@@ -134,8 +141,7 @@ def _trained(study: Study, domain: str, method: methods.Method, weights: float) 
     """One run, and its stage."""
     if method.source is not None:
         return Cost(1), "derive"
-    size, asked = study.domains[domain].size, study.data.train
-    count = size.train if asked == "all" else min(asked, size.train)
+    size, count = study.domains[domain].size, _count(study, domain, "train")
     tokens = float(count * (size.prompt + size.response) * study.training.epochs)
     split = study.training.batch_size * (size.prompt + size.response) > study.training.batch_tokens
     a_token = (4 if method.frozen_base else 6) + (2 if split and method.scope == "step" else 0)
@@ -147,11 +153,20 @@ def _answers(study: Study, name: str, weights: float) -> Cost:
     """One model's answers to one benchmark."""
     spec = study.benchmark_spec(name)
     if name in study.domains:
-        size, asked = study.domains[name].size, study.data.test
-        count, prompt = (size.test if asked == "all" else min(asked, size.test)), size.prompt
+        count, prompt = _count(study, name, "test"), study.domains[name].size.prompt
     else:
         count, prompt = spec["items"] or ITEMS.get(name, 0), GENERAL_PROMPT
-    limit = spec["benchmark"]["max_new_tokens"] or 0
+    return _written(study, count, prompt, spec["benchmark"]["max_new_tokens"] or 0, weights)
+
+
+def _count(study: Study, domain: str, split: Split) -> int:
+    """Examples of a domain that are used."""
+    asked, there = getattr(study.data, split), getattr(study.domains[domain].size, split)
+    return there if asked == "all" else min(asked, there)
+
+
+def _written(study: Study, count: int, prompt: int, limit: int, weights: float) -> Cost:
+    """Reading that many prompts, and writing as much as may be written, in batches."""
     tokens = float(count * (prompt + limit))
     stored = 4 if study.evaluation.precision == "float32" else 2
     steps = math.ceil(count / study.evaluation.batch_size) * limit
