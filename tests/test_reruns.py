@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny
+from outcome import tables
 from safetensors.torch import load_file, save_file
 from test_smoke import STUDY, Tree, _edited
 
@@ -272,7 +273,9 @@ CHANGES = {
     "an average scaled by 0": edited("src/tradeoff/methods/average.py", "scaled(self.alpha)", "scaled(0.0)"),
     "the base's weights in place": scaled_base,
     "the base's chat template in place": edited("base/chat_template.jinja", "<|im_start|>assistant", "<|im_start|>you"),
-    "a scorer": edited("src/tradeoff/domains/shop_mini.py", "class ShopMini", "X = 1\n\n\nclass ShopMini"),
+    "a scorer's code, not its scores": edited(
+        "src/tradeoff/domains/shop_mini.py", "class ShopMini", "X = 1\n\n\nclass ShopMini"
+    ),
     "a system prompt of the evaluation": edited("smoke.yaml", "{items: 3", '{system_prompt: "Be brief.", items: 3'),
     "what is trained on": edited("smoke.yaml", "train: 6", "train: 7"),
     "one benchmark less": edited("smoke.yaml", "[arithmetic_mini, base_text]", "[base_text]"),
@@ -300,10 +303,6 @@ def of_two_methods(folder: Path, model: Path) -> Finished:
     return made
 
 
-def tables(tree: Finished) -> dict[str, pd.DataFrame]:
-    return {file.stem: pd.read_parquet(file) for file in sorted((tree.results / "tables").glob("*.parquet"))}
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Finished:
     made = of_two_methods(tmp_path_factory.mktemp("small"), tiny_base)
@@ -323,11 +322,10 @@ def test_after_a_change_the_tables_are_those_of_a_study_made_anew(
             tree.snakemake("--forcerun", "evaluate", "evaluate_base")
         else:
             tree.snakemake()
-    found, expected, before = tables(again), tables(anew), tables(small)
+    found, expected, before = (tables(tree.results) for tree in (again, anew, small))
     assert found.keys() == expected.keys()
-    for name, table in expected.items():
-        pd.testing.assert_frame_equal(found[name], table, check_exact=True, obj=name)
-    assert change == "a scorer" or not found["samples"].equals(before["samples"])
+    assert [name for name in expected if found[name] != expected[name]] == []
+    assert (found["samples"] == before["samples"]) == (change == "a scorer's code, not its scores")
 
 
 def test_an_average_of_nothing_is_the_base(small: Finished, tmp_path: Path) -> None:
@@ -351,7 +349,8 @@ def test_scores_under_two_versions_of_a_package_are_not_compared(small: Finished
         if file.parent.name != "tables":
             file.unlink()  # as the line says
     tree.snakemake()
-    assert set(tables(tree)["samples"]["packages"].map(lambda told: "lm_eval 99.9" in told)) == {True}
+    found = pd.read_parquet(tree.results / "tables/samples.parquet")["packages"]
+    assert found.str.contains("lm_eval 99.9").all()
 
 
 def test_the_smoke_study_is_the_one_that_the_matrix_is_written_for() -> None:
