@@ -1,7 +1,10 @@
 """Every table of a made-up study, from made-up items through the project's own statistics; and its runs' cards."""
 
 import math
+import re
+from dataclasses import replace
 from functools import cache
+from itertools import product
 from zlib import crc32
 
 import numpy as np
@@ -99,6 +102,37 @@ def study(
 
 
 SETTINGS = "All settings, in words."
+NUMBERS_OF_RUNS = ("tradeoff", "pareto", "hypervolume", "views", "trajectory")
+
+
+def copied(methods, models, domains):
+    """A study of any size whose points are those of `sft` in a small one, each method's scaled by a factor."""
+    of = study(models=("qwen2.5-3b",), domains=("medcalc",), methods=("sft", "talr"), rates=(1e-6, 2e-5), items=20)
+
+    def more(table):
+        parts = []
+        for model, domain in product(models, domains):
+            parts.append(table[table["method"] == BASE].assign(model=model, domain=domain))
+            for method in methods:
+                rows = table[table["method"] == "sft"].assign(model=model, domain=domain, method=method)
+                kept = ("learning_rate", "fraction", "at")
+                numbers = [name for name in rows.select_dtypes("float") if name not in kept]
+                parts.append(rows.assign(**(rows[numbers] * (0.5 + _random(model, domain, method).random() / 2))))
+        return pd.concat(parts, ignore_index=True)
+
+    tables = {name: more(of.tables[name]) for name in NUMBERS_OF_RUNS}
+    benchmarks = {name: of.benchmarks[name] for name in of.general}
+    return replace(of, tables={**of.tables, **tables}, benchmarks=benchmarks, scored=dict.fromkeys(domains, ()))
+
+
+def long_names(count):
+    """Of recipes: 40 characters each."""
+    return [f"a_recipe_with_a_long_name_and_options_{n:02}" for n in range(count)]
+
+
+def width(drawing):
+    """Of an SVG, in CSS pixels."""
+    return float(re.search(r'<svg [^>]*?\bwidth="([\d.]+)"', drawing)[1])
 
 
 def _items(runs, benchmarks, domains, items, helps):

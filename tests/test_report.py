@@ -16,6 +16,7 @@ from tradeoff.report import figures, flips, sections
 from tradeoff.report.figures import Figure
 from tradeoff.report.marks import COLOURS, looks
 from tradeoff.report.page import Section
+from tradeoff.report.page import page as page_of
 from tradeoff.report.results import Pair, span_text
 from tradeoff.tables import schemas
 
@@ -124,6 +125,33 @@ def test_a_still_figure_holds_every_model_and_domain(results, drawn):
     drawing = figures.svg(drawn[-1])
     assert all(f">{pair}<" in drawing for pair in results.pairs)
     assert 'role="img" aria-label="Dot plot' in drawing
+
+
+@pytest.mark.parametrize(
+    ("methods", "models", "domains"),
+    [
+        (["sft", "l2"], 3, 4),
+        ([f"recipe_{n}" for n in range(12)], 1, 2),
+        (made.long_names(12), 1, 1),
+        (made.long_names(30), 1, 1),
+        ([f"recipe_{n}" for n in range(30)], 1, 1),
+    ],
+    ids=["2", "12", "12 long", "30 long", "30"],
+)
+def test_a_still_figure_is_never_wide_and_names_every_method(methods, models, domains):
+    results = made.copied(methods, [f"model-{n}" for n in range(models)], [f"domain_{n}" for n in range(domains)])
+    drawings = {figure.name: figures.svg(figure) for figure in figures.all_figures(results)}
+    assert max(map(made.width, drawings.values())) <= 2000
+    for name, drawing in drawings.items():
+        assert [method for method in methods if f">{method}<" not in drawing] == [], name
+        assert "…" not in drawing
+
+
+def test_a_method_s_two_panels_of_rates_stay_together_where_a_line_is_full():
+    methods = [f"recipe_{n}" for n in range(12)]
+    drawing = figures.svg(figures.rates(made.copied(methods, ["m"], ["d"])))
+    titles = re.findall(r">(recipe_\d+), (domain|general)<", drawing)
+    assert titles == list(itertools.product(methods, ("domain", "general")))
 
 
 def test_texts_of_items_are_escaped(results, page):
@@ -281,6 +309,20 @@ def oklab(colour, eyes):
 
 
 # In a browser
+
+
+@pytest.mark.parametrize(("pixels", "most"), [(1280, 0.2), (390, None)])
+def test_a_key_of_many_long_names_wraps_and_leaves_room_for_figures(browser, tmp_path, pixels, most):
+    file, marks = tmp_path / "page.html", looks(made.long_names(30))
+    file.write_text(page_of("t", "l", [Section("One"), Section("Two")], looks=marks), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": pixels, "height": 900})
+    tab.goto(file.as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= pixels
+    assert most is None or tab.locator(".bar").bounding_box()["height"] <= most * 900
+    last = tab.locator(".key button").last
+    last.press("Enter")
+    assert last.get_attribute("aria-pressed") == "true"
+    tab.close()
 
 
 @pytest.fixture(scope="module")

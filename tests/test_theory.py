@@ -1,5 +1,6 @@
 """The solvable model's identities and limits, its claims by hand, and the theory's tables from known losses."""
 
+import itertools
 import math
 
 import made
@@ -19,7 +20,7 @@ from tradeoff.methods.flow import FLOW
 from tradeoff.methods.profit import ProFit
 from tradeoff.methods.sft import SFT
 from tradeoff.methods.talr import TALR
-from tradeoff.report.figures import spec_of
+from tradeoff.report.figures import spec_of, svg
 from tradeoff.tables import schemas
 from tradeoff.tables.tradeoff import tradeoff
 from tradeoff.theory import exact, figures, tilting
@@ -484,6 +485,48 @@ def test_the_interval_of_a_mean_over_seeds_holds_what_seeds_differ_by():
     row = figures.code_length(tradeoff([of], updates(of))).table.set_index("method").loc["sft"]
     assert row[["x", "x_low", "x_high"]].tolist() == pytest.approx([-0.5, -0.9, -0.1])
     assert row[["y", "y_low", "y_high"]].tolist() == pytest.approx([0.3, 0.1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("methods", "models", "domains"), [(["sft", "l2"], 3, 4), (made.long_names(12), 1, 4), (made.long_names(30), 1, 1)]
+)
+def test_no_figure_is_wide(claims, methods, models, domains):
+    """A world for each model and domain is among those of tilting."""
+    models = [f"a-model-that-is-instruct-of-long-name-{n}" for n in range(models)]
+    pairs = list(itertools.product(models, [f"a_domain_of_my_own_with_a_long_name_{n}" for n in range(domains)]))
+    results = made.copied(methods, models, list(dict.fromkeys(domain for _, domain in pairs)))
+
+    def of_pairs(table, column, names):
+        """Copies of the rows of one method for each name, and of the base's for each model and domain."""
+        of_base = table["method"] == "base"
+        copied = [(table[of_base], {})] if column == "method" else []
+        copied += [(table[of_base != (column == "method")], {column: name}) for name in names]
+        return pd.concat([rows.assign(model=m, domain=d, **one) for rows, one in copied for m, d in pairs])
+
+    of_method = {"prediction": ["gain"], "outcome": ["general_code_length", "general_score"], "control": ["none"]}
+    correlations = [
+        {"model": m, "domain": d, **dict(zip(of_method, names, strict=True)), "rho": 0.5, "rho_low": 0, "rho_high": 1}
+        for m, d in pairs
+        for names in itertools.product(*of_method.values())
+    ]
+    worlds = [claims[claims["world"] == "real"].assign(world=f"{m} on {d}") for m, d in pairs]
+    drawn = figures.why(
+        {
+            **{name: results.tables[name] for name in ("tradeoff", "trajectory")},
+            "token_difficulty": of_pairs(token_difficulty(texts(), STRINGS, count=20), "method", methods),
+            "token_weights": of_pairs(
+                token_weights(texts(), STRINGS, {"sft": SFT()}).query("method == 'base'"), "weighing", methods
+            ),
+            "prediction": pd.DataFrame(correlations),
+            "tilting": pd.concat([claims[claims["world"] != "real"], *worlds]),
+        }
+    )
+    drawings = {figure.name: svg(figure) for figure in drawn}
+    assert len(drawings) == 10
+    assert {name: made.width(drawing) for name, drawing in drawings.items() if made.width(drawing) > 2000} == {}
+    for name in ("code_length", "code_length_trajectories", "weights"):
+        assert [method for method in methods if f">{method}<" not in drawings[name]] == [], name
+    assert not [name for name, drawing in drawings.items() if "…" in drawing]
 
 
 def test_every_figure_is_drawn_with_words(claims):

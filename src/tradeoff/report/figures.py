@@ -21,6 +21,10 @@ from tradeoff.report.results import Pair, Results, number, point_text, rate_text
 from tradeoff.study import BASE
 
 GENERAL = "general score"  # stands for the mean over benchmarks in the choice of a benchmark
+LINE = 1400  # pixels; the key, or panels in a row, that would be wider than this go on below
+GAP = 24  # pixels between panels
+NAME = 300  # pixels that a name has at most before it is cut: 40 characters and some more
+WIDTH = 330  # pixels of a still panel without its axes
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 CONFIG: dict[str, Any] = {
     "background": "white",
@@ -36,10 +40,18 @@ CONFIG: dict[str, Any] = {
         "tickColor": MUTED,
         "gridColor": "#eeeeee",
         "labelFlush": False,
+        "labelLimit": NAME,
     },
     "title": {"color": INK, "fontSize": 13, "fontWeight": "bold", "anchor": "start", "offset": 8},
-    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "symbolSize": 90, "labelLimit": 300},
-    "concat": {"spacing": 24},
+    "legend": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "symbolSize": 90,
+        "labelLimit": NAME,
+        "symbolLimit": 0,  # none; Vega's own drops what is beyond 30
+    },
+    "concat": {"spacing": GAP},
 }
 VIEWS = {
     "bounded_loss": ("Within a bound on the loss", "domain change", "most loss accepted"),
@@ -152,23 +164,22 @@ def rates(results: Results) -> Figure:
         ["model", "domain", *_OF_RATE, "x", "x_low", "x_high", "domain_text"]
     ]
     frames = {"x": domain, "y": general}
-    charts = {(a, shown): _against_rate(style, results.rates, a, shown) for a in frames for shown in (True, False)}
+    width = max(150, *(_pixels(f"{name}, general") for name in results.methods))
+    charts = {
+        (a, shown): _against_rate(style, results.rates, a, width, shown) for a in frames for shown in (True, False)
+    }
     panels = [(partial(_of_method, charts, a, m), a) for a in frames for m in results.methods]
+    above = [(partial(_both, charts, m), points[points["benchmark"] == GENERAL]) for m in results.methods]
     return Figure(
         "rates",
-        _still(
-            results,
-            [(p, frames[a][points["benchmark"] == GENERAL] if a == "y" else frames[a]) for p, a in panels],
-            len(results.methods),
-            150,
-        ),
+        _still(results, above, width + 25),
         "Scores against the learning rate, a panel a method, the others behind it in grey, domain above and general "
         f"below; a band is the interval, the dashed line the base. {results.settings}",
         _alt(results, "Line plots of scores against the learning rate", "domain_score", "general_score"),
         tuple(_shown(results, frames[a], panel, {"benchmark": GENERAL} if a == "y" else {}) for panel, a in panels),
         (Choice("benchmark", "General benchmark", (GENERAL, *results.bounded), GENERAL),),
         _numbers(points, {"benchmark": "benchmark", "domain_text": "domain score", "y_text": "general"}),
-        narrowest=160,
+        narrowest=width + 10,
     )
 
 
@@ -182,13 +193,14 @@ def changes(results: Results) -> Figure:
     ]
     return Figure(
         "changes",
-        _still(results, panels),
+        _still(results, panels, WIDTH + style.names),
         "Change from the base on each benchmark, in pairs of the same items; a dot a learning rate, larger ones for "
         f"larger rates, from the smallest above to the largest below. {results.settings}",
         f"Dot plots with intervals of the change from the base on {', '.join(names)}, by method and learning rate.",
         tuple(_shown(results, of_name, panel) for panel, of_name in panels),
         (),
         _numbers(rows, {"benchmark": "benchmark", "text": "change from the base"}),
+        narrowest=max(300, 250 + style.names),
     )
 
 
@@ -415,37 +427,54 @@ class _Style:
         }
 
     def key(self) -> Spec:
-        """All methods with their marks, and the base, in a line."""
+        """All methods with their marks, in a line, or in several with columns where one is too long."""
         widths = [30 + 8 * len(look.method) for look in self.looks]
-        rows = [
-            {"method": look.method, "at": sum(widths[:i]), "text": sum(widths[:i]) + 12}
-            for i, look in enumerate(self.looks)
-        ]
-        chart = alt.Chart(ROWS)
+        if sum(widths) > LINE:
+            widths = [max(widths)] * len(widths)
+        rows: list[dict[str, Any]] = []
+        at, line = 0, 0
+        for look, wide in zip(self.looks, widths, strict=True):
+            if at and at + wide > LINE:
+                at, line = 0, line + 1
+            rows.append({"method": look.method, "at": at, "text": at + 12, "end": at + wide, "line": line})
+            at += wide
+        width = max(row["end"] for row in rows)
+        chart = alt.Chart(ROWS).encode(y=alt.Y("line:O", axis=None))
 
         def x(name: str) -> alt.X:
-            return alt.X(f"{name}:Q", scale=alt.Scale(domain=[0, sum(widths)], nice=False), axis=None)
+            return alt.X(f"{name}:Q", scale=alt.Scale(domain=[0, width], nice=False), axis=None)
 
         fill = alt.Fill("method:N", scale=self.colours, legend=None)
         shape = alt.Shape("method:N", scale=self.shapes, legend=None)
         layers = alt.layer(
             chart.mark_point(filled=True, size=90, opacity=1).encode(x=x("at"), shape=shape, fill=fill),
             chart.mark_text(align="left", fontSize=12, color=INK).encode(x=x("text"), text="method:N"),
-        ).properties(width=sum(widths), height=20)
+        ).properties(width=width, height=20 * (line + 1))
         return {**_bare(layers), "data": {"values": rows}}
+
+    @property
+    def names(self) -> int:
+        """Pixels of the longest name beside an axis."""
+        return min(NAME, max(_pixels(look.method) for look in self.looks))
 
     def order(self) -> list[str]:
         """Names in the study's order."""
         return [look.method for look in self.looks]
 
 
-def _opacity(full: float, shown: bool, hover: bool = False) -> Any:
-    """Less where the page's key has picked other methods, and 1 under the pointer."""
+def _opacity(full: float, shown: bool, hover: bool = False, together: float = 1.0) -> Any:
+    """Less where the page's key has picked other methods, and 1 under the pointer; a part where none is picked."""
     if not shown:
-        return alt.value(full)
+        return alt.value(full * together)
     conditions: list[dict[str, Any]] = [{"param": "hover", "empty": False, "value": 1}] if hover else []
-    conditions.append({"test": "only.length === 0 || indexof(only, datum.method) >= 0", "value": full})
+    conditions.append({"test": "only.length === 0", "value": full * together})
+    conditions.append({"test": "indexof(only, datum.method) >= 0", "value": full})
     return alt.OpacityValue(full * 0.12, condition=conditions)
+
+
+def _pixels(text: str) -> int:
+    """About the width of a text in a figure, rather too much than too little."""
+    return 7 * len(text)
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -475,19 +504,23 @@ def _shown(results: Results, rows: pd.DataFrame, panel: Panel, start: dict[str, 
     }
 
 
-def _still(
-    results: Results, panels: Sequence[tuple[Panel, pd.DataFrame]], columns: int = 3, width: int = 330
-) -> Spec | alt.Chart:
-    """Under a key a block for each model and domain, with each panel that has something of it."""
+def _still(results: Results, panels: Sequence[tuple[Panel, pd.DataFrame]], cell: int = WIDTH + 50) -> Spec | alt.Chart:
+    """Under a key a block for each model and domain, with each panel that has something of it.
+
+    Args:
+        results: Of the study.
+        panels: With their rows.
+        cell: Pixels that a panel takes with its axis, about; decides how many stand side by side.
+    """
     blocks: list[Spec] = []
     drawn = [(panel(False), rows) for panel, rows in panels]
     for pair in results.pairs:
         of_pair = [(c, pair.rows(rows)) for c, rows in drawn]
-        charts = [{**c, "data": {"values": records(rows)}, "width": width} for c, rows in of_pair if len(rows)]
+        charts = [{**c, "data": {"values": records(rows)}} for c, rows in of_pair if len(rows)]
         if charts:
             title = {"text": str(pair), "fontSize": 15, "offset": 14}
             apart = {"scale": {"x": "independent", "y": "independent"}}
-            blocks.append({"concat": charts, "columns": columns, "title": title, "resolve": apart})
+            blocks.append({"concat": charts, "columns": LINE // (cell + GAP), "title": title, "resolve": apart})
     if not blocks:
         return _nothing("There is nothing to show in this study.")
     return {"vconcat": [_Style(results).key(), *blocks]}
@@ -540,7 +573,7 @@ def _plane(style: _Style, plane: _Plane, shown: bool) -> Spec:
                 x=x, y=y, tooltip=_tooltip(plane)
             ),
             base.mark_text(align="left", dx=10, dy=12, color=INK, fontSize=12, text=BASE).encode(x=x, y=y),
-        ).properties(height=400, title=_title(title))
+        ).properties(width=WIDTH, height=400, title=_title(title))
     )
 
 
@@ -556,7 +589,7 @@ ONE = "(method)"  # in a chart that is drawn for each method
 _OF_RATE = ["method", "rate", "rank", "learning_rate"]
 
 
-def _against_rate(style: _Style, rates: list[float], axis: str, shown: bool) -> Spec:
+def _against_rate(style: _Style, rates: list[float], axis: str, width: int, shown: bool) -> Spec:
     """The score of the method `ONE` against the learning rate, before all others."""
     every = alt.Chart(ROWS)
     base = every.transform_filter(f"datum.method === '{BASE}'")
@@ -590,13 +623,18 @@ def _against_rate(style: _Style, rates: list[float], axis: str, shown: bool) -> 
                 tooltip=[alt.Tooltip(f"{name}:N", title=title) for name, title in told.items()],
                 **style.marks(shown) | {"size": alt.value(45)},
             ),
-        ).properties(height=170, title=_title(title))
+        ).properties(width=width, height=170, title=_title(title))
     )
 
 
 def _of_method(charts: dict[tuple[str, bool], Spec], axis: str, method: str, shown: bool) -> Spec:
     """The chart of one method: a name has no character that JSON or an expression escapes."""
     return json.loads(json.dumps(charts[axis, shown]).replace(ONE, method))
+
+
+def _both(charts: dict[tuple[str, bool], Spec], method: str, shown: bool) -> Spec:
+    """One method's domain score above its general score, which stay together where a line of panels is full."""
+    return {"vconcat": [_of_method(charts, axis, method, shown) for axis in ("x", "y")]}
 
 
 def _way(style: _Style, side: str, shown: bool) -> Spec:
@@ -608,13 +646,12 @@ def _way(style: _Style, side: str, shown: bool) -> Spec:
     scale = alt.Scale(zero=False, nice=False, padding=10)
     y = alt.Y(f"{side}_change:Q", scale=scale, axis=alt.Axis(title=None, tickCount=6, **_signed(True)))
     low, high = f"{side}_change_low:Q", f"{side}_change_high:Q"
+    band = _opacity(0.07, shown, together=min(1, 6 / len(style.looks)))  # bands of many would hide the lines
     told = {"method": "method", "rate": "rate", "fraction": "fraction", "step": "step", f"{side}_text": "change"}
     return _bare(
         alt.layer(
             _zero("y"),
-            chart.mark_area().encode(
-                x=x, y=alt.Y(low, scale=scale), y2=high, color=style.colour(), opacity=_opacity(0.07, shown)
-            ),
+            chart.mark_area().encode(x=x, y=alt.Y(low, scale=scale), y2=high, color=style.colour(), opacity=band),
             chart.mark_line(strokeWidth=1.6).encode(x=x, y=y, color=style.colour(), opacity=_opacity(1.0, shown)),
             chart.mark_point(filled=True).encode(
                 x=x,
@@ -623,7 +660,7 @@ def _way(style: _Style, side: str, shown: bool) -> Spec:
                 tooltip=[alt.Tooltip(f"{name}:N", title=title) for name, title in told.items()],
                 **style.marks(shown) | {"size": alt.value(50)},
             ),
-        ).properties(height=300, title=_title(f"{side} change"))
+        ).properties(width=WIDTH, height=300, title=_title(f"{side} change"))
     )
 
 
@@ -674,7 +711,7 @@ def _dots(style: _Style, dots: _Dots, shown: bool) -> Spec:
             chart.mark_text(align="left", dx=8, color=MUTED).encode(x=alt.X(high), y=y, text=f"{dots.note}:N")
         )
     height = len(style.looks) * (12 * style.ranks + 8 if dots.offset else 26)
-    return _bare(alt.layer(*layers).properties(height=height, title=_title(dots.title)))
+    return _bare(alt.layer(*layers).properties(width=WIDTH, height=height, title=_title(dots.title)))
 
 
 def _levels(style: _Style, view: str, count: int, shown: bool) -> Spec:
@@ -704,7 +741,7 @@ def _levels(style: _Style, view: str, count: int, shown: bool) -> Spec:
                 tooltip=[alt.Tooltip(f"{name}:N", title=text) for name, text in told.items()],
                 **style.marks(shown) | {"size": alt.value(60)},
             ),
-        ).properties(height=count * (12 * len(style.looks) + 20), title=_title(title))
+        ).properties(width=WIDTH, height=count * (12 * len(style.looks) + 20), title=_title(title))
     )
 
 

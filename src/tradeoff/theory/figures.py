@@ -14,6 +14,7 @@ from tradeoff.report.marks import INK, STAR, looks
 from tradeoff.study import BASE, canonical_rate
 
 WIDTH, HEIGHT = 300, 240
+SPACING: Any = {"row": 20, "column": 40}  # pixels; where panels share an axis, the ends of two do not touch
 ALL = "all"
 TOKENS = "(tokens)"
 
@@ -86,7 +87,7 @@ def tilting_step(table: pd.DataFrame) -> Figure:
         _log("step", "step size lambda"),
         alt.Y("nats:Q", title="dL, nats per sequence", scale=alt.Scale(type="symlog", constant=0.001)),
     )
-    facets = chart.facet(row=alt.Row("world:N", title=None), column=alt.Column("reading:N", title=None))
+    facets = chart.facet(row=alt.Row("world:N", **_name()), column=alt.Column("reading:N", title=None))
     caption = (
         "One step of tilting with plain SFT's score. Exact: -lambda E_P[r] + log E_q[exp(lambda r)]. Hoeffding "
         "and Bennett bound it from above for any score of that range, or that variance and maximum; second order "
@@ -109,7 +110,7 @@ def theorem_1(table: pd.DataFrame) -> Figure:
         "that the gain is met exactly; no point: it never is. Assumed: a step is a tilt, contexts are "
         f"independent, a leak of {_leak(rows)}, general data are the base's own text."
     )
-    return Figure("theorem_1", _facets(chart), caption, _seen(rows, "cost"), table=rows)
+    return Figure("theorem_1", _facets(chart, 4), caption, _seen(rows, "cost"), table=rows)
 
 
 def theorem_2(table: pd.DataFrame) -> Figure:
@@ -148,7 +149,7 @@ def leakage(table: pd.DataFrame) -> Figure:
         "tilted contexts, and the cost grows in proportion. Pooled: every general context gets the mean tilt "
         "times the leak. Assumed: one step of size 1, independent contexts, general data are the base's own text."
     )
-    return Figure("leakage", alt.hconcat(_facets(left), _facets(right)), caption, _seen(cost, "cost"), table=rows)
+    return Figure("leakage", alt.hconcat(_facets(left, 2), _facets(right, 2)), caption, _seen(cost, "cost"), table=rows)
 
 
 def equal_gain(table: pd.DataFrame) -> Figure:
@@ -158,7 +159,7 @@ def equal_gain(table: pd.DataFrame) -> Figure:
     chart = _lines(
         rows, "method", alt.X("gain:Q", title="gain on the domain, nats"), alt.Y("cost:Q", title="dL(general), nats")
     )
-    facets = chart.facet(row=alt.Row("leakage:N"), column=alt.Column("place:N", title=None)).resolve_scale(
+    facets = chart.facet(row=alt.Row("place:N", **_name()), column=alt.Column("leakage:N")).resolve_scale(
         x="independent", y="independent"
     )
     caption = (
@@ -194,7 +195,7 @@ def weights(table: pd.DataFrame) -> Figure:
     long = pd.concat([tokens, rows])[[*keys, "weighing", "weight_hard"]]
     long = long.rename(columns={"weighing": "method", "weight_hard": "share"})
     chart = (
-        alt.Chart(_data(long))
+        alt.Chart(_data(_placed(long)))
         .mark_bar()
         .encode(
             x=alt.X("share:Q", title="share of all tokens, or of all weight, that is on hard tokens"),
@@ -203,7 +204,7 @@ def weights(table: pd.DataFrame) -> Figure:
             tooltip=["method:N", "kind:N", alt.Tooltip("share:Q", format=".4f")],
         )
         .properties(width=WIDTH, height=alt.Step(20))
-        .facet(column=alt.Column("domain:N", title=None), row=alt.Row("model:N", title=None))
+        .facet(alt.Facet("place:N", **_name()), columns=min(4, long["domain"].nunique()), spacing=SPACING)
     )
     caption = (
         "The first bar is the share of tokens that the base finds hard (p of at most 0.2), by kind; the others "
@@ -225,16 +226,17 @@ def prediction(table: pd.DataFrame) -> Figure:
     colour = alt.Color("control:N", scale=_colours(["none", "delta_norm"]), title="given")
     chart = alt.Chart().encode(y=y, yOffset=offset, color=colour)
     zero = alt.Chart().mark_rule(strokeDash=[3, 3]).encode(x=alt.datum(0))
-    placed = rows.assign(place=rows["model"] + " on " + rows["domain"])
     layers = alt.layer(
         zero,
         chart.mark_rule().encode(
             x=alt.X("rho_low:Q", title="rank correlation", scale=alt.Scale(domain=[-1, 1])), x2="rho_high:Q"
         ),
         chart.mark_point(filled=True, size=60).encode(x="rho:Q"),
-        data=_data(placed),
+        data=_data(_placed(rows)),
     ).properties(width=WIDTH, height=alt.Step(24))
-    facets = layers.facet(column=alt.Column("outcome:N", title=None), row=alt.Row("place:N", title=None))
+    facets = layers.facet(
+        column=alt.Column("outcome:N", title=None), row=alt.Row("place:N", **_name()), spacing=SPACING
+    )
     caption = (
         "Spearman's correlation, over a study's runs, of what theory predicts with the general cost that was "
         "measured, with 95 % bootstrap intervals over runs; given delta_norm, the partial one at like distance "
@@ -337,9 +339,20 @@ def _log(column: str, title: str, axis: str = "x") -> Any:
     return (alt.X if axis == "x" else alt.Y)(f"{column}:Q", title=title, scale=alt.Scale(type="log"))
 
 
-def _facets(chart: alt.Chart) -> alt.FacetChart:
+def _facets(chart: alt.Chart, columns: int) -> alt.FacetChart:
     """A panel for each world, each with its own axis of values."""
-    return chart.facet(column=alt.Column("world:N", title=None)).resolve_scale(x="independent", y="independent")
+    facets = chart.facet(alt.Facet("world:N", **_name()), columns=columns)
+    return facets.resolve_scale(x="independent", y="independent")
+
+
+def _placed(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(place=rows["model"] + " on " + rows["domain"])
+
+
+def _name() -> dict[str, Any]:
+    """How a facet is headed: a model and its domain in two lines where they are too long for one."""
+    two = "length(datum.label) > 45 ? split(datum.label, ' on ') : datum.label"
+    return {"title": None, "header": alt.Header(labelExpr=two)}
 
 
 def _colours(names: list[str]) -> alt.Scale:
