@@ -165,3 +165,18 @@ def fences(text):
             at += run or 1
         begin += len(line) + 1
     return found
+
+
+def statements(text):
+    """What is before the first line at the margin, and from each such line to the next; see `humaneval._statements`."""
+    found, decorator = [""], False
+    for line in text.split("\n"):
+        inside = line[:1].isspace() or line[:1] in tuple(")]}#") or not line
+        word = "".join(takewhile(is_word, line))
+        if decorator or inside or word in ("else", "elif", "except", "finally"):
+            found[-1] += line + "\n"
+        else:
+            found.append(line + "\n")
+        decorator = line.startswith("@")
+    found[-1] = found[-1][:-1]  # the end of the text is no end of a line
+    return found if found[-1] or len(found) == 1 else found[:-1]
