@@ -45,7 +45,6 @@ RUNS = st.lists(st.tuples(st.text("0123", min_size=1, max_size=4), st.sampled_fr
 GROUPS = st.integers(1, 10**9).map("{:,}".format)
 
 
-@settings(max_examples=200)
 @given(RUNS | GROUPS | st.tuples(GROUPS, st.integers(0, 99)).map("{0[0]}.{0[1]}".format), st.sampled_from(SCRIPTS))
 def test_commas_and_points_are_read_by_the_rule_in_every_script(run, script):
     expected = slowly.numbers(run)
@@ -76,7 +75,6 @@ LINES = {
 }
 
 
-@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.sampled_from(list(LINES)), st.integers(0, 2), st.integers(10, 9999), st.sampled_from(SCRIPTS)),
@@ -229,7 +227,6 @@ TOKENS = st.sampled_from(
 VALUE = {"66.1": 66.1, "-4": -4.0, "1,234": 1234.0, ".5": 0.5, "7": 7.0}
 
 
-@settings(max_examples=200)
 @given(st.lists(TOKENS, min_size=1, max_size=6), st.sampled_from(SCRIPTS), st.sampled_from(["Answer:", "**Answer：**"]))
 def test_medcalc_reads_the_first_number_that_stands_by_itself(tokens, script, mark):
     """Unless another one is joined to it; a name or a unit may hold digits."""
@@ -330,7 +327,6 @@ def separated_slowly(text, opened):
     return Separated(None, text)
 
 
-@settings(max_examples=200)
 @given(
     made(*(mark for marks in (*MARKS, *CHANNELS) for mark in marks), *HEADERS, " ", "\n", size=10),
     st.sampled_from(["", *(opens for opens, _ in MARKS)]),
@@ -367,7 +363,6 @@ def test_a_row_stops_with_the_token_that_completes_a_stop_string_in_its_answer(t
 CODE = ("```", "```python\n", "````", "~~~", "``", "`", "\n", "    ", "\t", "def total(xs):\n", "python", "py3", "3")
 
 
-@settings(max_examples=200)
 @given(made(*CODE, "return 1", "x = 1\n", "@", "else:\n", size=12))
 def test_fences_and_statements_are_found_as_a_slow_reader_finds_them(text):
     assert [found.span() for found in humaneval.FENCE.finditer(text)] == slowly.fences(text)
