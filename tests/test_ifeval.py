@@ -1,9 +1,13 @@
 """IFEval: each of its instructions can be checked offline, with lm-eval's verdict, and that verdict never varies."""
 
+import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
+import time
+import unicodedata
 from pathlib import Path
 
 import lm_eval
@@ -11,6 +15,7 @@ import nltk
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import slowly
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -240,6 +245,208 @@ def test_scoring_never_raises(text, row):
     values = ifeval.process_results(filled(row), [text])
     assert list(values) == [*ACCURACIES, "invalid"]
     assert values["invalid"] == float(not text.strip())
+
+
+def as_shipped():
+    """lm-eval's module of checkers once more, without what `ifeval_checks` changes in it."""
+    spec = importlib.util.find_spec("lm_eval.tasks.ifeval.instructions")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SHIPPED = as_shipped()
+
+
+def pieces_between(text, divider):
+    """A text split at a divider, which takes one white space on each side with it."""
+    found, start = [], 0
+    for at in slowly.places(text, divider):
+        if at >= start:
+            found.append(text[start : at - (at > start and text[at - 1].isspace())])
+            start = at + len(divider)
+            start += text[start : start + 1].isspace()
+    return [*found, text[start:]]
+
+
+def paragraphs_of_stars(text):
+    parts = pieces_between(text, "***")
+    return len([p for p in parts if p.strip()]) if all(p.strip() for p in parts[1:-1]) else -1
+
+
+def bullets(text):
+    """Lines whose first visible character is "-", or a "*" with another one after it, which may be a line's end."""
+    lines, count = text.split("\n"), 0
+    for sign in "*-":
+        skip = False
+        for number, line in enumerate(lines):
+            after = line.lstrip()[1:2] or "\n" * (number + 1 < len(lines))
+            is_one = line.lstrip()[:1] == sign and (sign == "-" or after not in ("", "*"))
+            if is_one and not skip:
+                count += 1
+                skip = sign == "*" and after == "\n"
+            else:
+                skip = False
+    return count
+
+
+def highlights(text):
+    """Between single stars, and once more between double ones, with something to see in them."""
+    count = 0
+    for star in ("*", "**"):
+        at = 0
+        while (start := text.find(star, at)) >= 0:
+            inner = start + len(star)
+            end = next((i for i in range(inner, len(text)) if text[i] in "*\n"), len(text))
+            closed = text.startswith(star, end)
+            count += closed and bool(text[inner:end].strip())
+            at = end + len(star) if closed else start + 1
+    return count
+
+
+def placeholders(text):
+    count = 0
+    for line in text.split("\n"):
+        opened = False
+        for character in line:
+            count += opened and character == "]"
+            opened = character == "[" or (opened and character != "]")
+    return count
+
+
+def titled(text):
+    lines = [line for line in text.split("\n") if "<<" in line and ">>" in line]
+    spans = [(line.index("<<"), line.rindex(">>"), line) for line in lines]
+    return any(end - start >= 3 and line[start:end].strip("<").strip(">").strip() for start, end, line in spans)
+
+
+def sections(text):
+    count, at = 0, 0
+    while (at := text.find("Section", at)) >= 0:
+        at += len("Section")
+        at += text[at : at + 1].isspace()
+        count += text[at : at + 1].isdecimal()
+    return count
+
+
+def first_word_of_second(text):
+    """Of two paragraphs that are not empty; with an empty one between, the second place is empty."""
+    parts = text.split("\n\n")
+    word = (parts[1].split() or [""])[0] if len(parts) > 1 else ""
+    word = word.lstrip("'").lstrip('"')
+    end = next((i for i, c in enumerate(word) if c in ".,?!'\""), len(word))
+    return len([p for p in parts if p.strip()]) == 2 and word[:end].lower() == "then"
+
+
+def two_responses(text):
+    parts = text.split("******")
+    said = [p for p in parts if p.strip()]
+    return all(p.strip() for p in parts[1:-1]) and len(said) == 2 and said[0].strip() != said[1].strip()
+
+
+def is_json(text):
+    text = text.strip()
+    for begins in ("```json", "```Json", "```JSON", "```"):
+        text = text.removeprefix(begins)
+    try:
+        json.loads(text.removesuffix("```").strip())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def postscript(text):
+    text = text.lower()
+    found = (text[i + 2 :] for i in slowly.places(text, "p."))
+    return any(rest.startswith("s.") or (rest[:1].isspace() and rest[1:].startswith("s.")) for rest in found)
+
+
+def count_of(text, word):
+    """Not overlapping."""
+    return len(text.lower().split(word)) - 1
+
+
+def count_of_words(text):
+    """Of letters, their marks, digits, connectors such as _ and joiners, as NLTK has it: an emoji's joiner is one."""
+    kinds = ["w" if unicodedata.category(c)[0] in "LM" or unicodedata.category(c) in ("Nd", "Pc") else c for c in text]
+    return len("".join("w" if c in ("w", "\u200c", "\u200d") else " " for c in kinds).split())
+
+
+# Whether a text follows an instruction with the arguments above.
+SLOWLY = {
+    "keywords:existence": lambda t: count_of(t, "good") > 0 and count_of(t, "day") > 0,
+    "keywords:frequency": lambda t: count_of(t, "new") >= 2,
+    "keywords:forbidden_words": lambda t: "the" not in slowly.words(t.lower()),
+    "keywords:letter_frequency": lambda t: sum(c == "b" for c in t.lower()) >= 3,
+    "length_constraints:number_paragraphs": lambda t: paragraphs_of_stars(t) == 2,
+    "length_constraints:number_words": lambda t: count_of_words(t) < 3,
+    "length_constraints:nth_paragraph_first_word": first_word_of_second,
+    "detectable_content:number_placeholders": lambda t: placeholders(t) >= 2,
+    "detectable_content:postscript": postscript,
+    "detectable_format:number_bullet_lists": lambda t: bullets(t) == 2,
+    "detectable_format:constrained_response": lambda t: any(f"My answer is {a}." in t for a in ("yes", "no", "maybe")),
+    "detectable_format:number_highlighted_sections": lambda t: highlights(t) >= 1,
+    "detectable_format:multiple_sections": lambda t: sections(t) >= 2,
+    "detectable_format:json_format": is_json,
+    "detectable_format:title": titled,
+    "combination:two_responses": two_responses,
+    "combination:repeat_prompt": lambda t: t.strip().lower()[: len("Say hi.")] == "say hi.",
+    "startend:end_checker": lambda t: t.strip().strip('"').lower()[-len("That is all.") :] == "that is all.",
+    "punctuation:no_comma": lambda t: all(c != "," for c in t),
+    "startend:quotation": lambda t: len(t.strip()) > 1 and t.strip()[0] == t.strip()[-1] == '"',
+}
+# What only the tables of a language, or a model of it, decide.
+BY_LANGUAGE = {
+    "language:response_language",
+    "length_constraints:number_sentences",
+    *("change_case:capital_word_frequency", "change_case:english_capital", "change_case:english_lowercase"),
+}
+BITS = (
+    *("good", "day", "New ", "the ", "b", "then", "My answer is no.", "Say hi.", "That is all.", "Section 1", "P.S."),
+    *("*", "**", "***", "******", "- ", "[", "]", "<<", ">>", "<", ">", "{", "}", '"', "```json", "1", "p. ", "s."),
+    *("\n", "\n\n", " ", "\t", "\x0b", "\u2028", ",", ".", "'"),
+)
+WRITTEN = st.lists(st.sampled_from([*BITS, *(word for word, _ in slowly.WORDS.values())]), max_size=14).map("".join)
+
+
+def test_each_instruction_is_checked_slowly_or_by_its_language():
+    assert SLOWLY.keys() | BY_LANGUAGE == {row[0] for row in INSTRUCTIONS}
+
+
+@settings(max_examples=150, deadline=None)
+@given(WRITTEN)
+def test_verdicts_are_those_of_a_slow_reader_and_of_lm_eval_as_shipped(text):
+    for instruction, kwargs, _, _ in INSTRUCTIONS:
+        if instruction in BY_LANGUAGE:
+            continue
+        shipped = getattr(SHIPPED, ifeval_checks.instructions_registry.INSTRUCTION_DICT[instruction].__name__)("")
+        shipped.build_description(**kwargs)
+        expected = bool(text.strip()) and SLOWLY[instruction](text)
+        found = verdict(text, instruction, kwargs)
+        assert found["inst_level_strict_acc"] == [expected], instruction
+        assert expected == (bool(text.strip()) and shipped.check_following(text)), instruction
+        lines = text.split("\n")
+        cut = ["\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1])]
+        loose = [form for whole in (text, *cut) for form in (whole, whole.replace("*", "")) if form.strip()]
+        assert found["inst_level_loose_acc"] == [any(map(SLOWLY[instruction], loose))], instruction
+
+
+def test_json_that_is_nested_too_deep_is_none():
+    for text in ("[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000):
+        assert not followed(text, "detectable_format:json_format", {})
+
+
+def test_no_long_text_is_slow():
+    """200 KB for each checker that does not look into the language, less than 5 s in all."""
+    logging.getLogger(SHIPPED.__name__).setLevel(logging.CRITICAL)
+    started = time.process_time()
+    for piece in ("[", "<<", " ", "\n", "**", "answer is ", '"', "1,", "{", "p.", "क"):
+        for instruction, kwargs, _, _ in INSTRUCTIONS:
+            if instruction in SLOWLY:
+                checker = ifeval_checks.instructions_registry.INSTRUCTION_DICT[instruction](instruction)
+                checker.build_description(**kwargs)
+                checker.check_following("x" + piece * (200_000 // len(piece.encode())) + "x")
+                assert time.process_time() - started < 5, (instruction, piece)
 
 
 # The task

@@ -28,11 +28,12 @@ def lenient_answer(text: str) -> Decimal | None:
     Where a calculation stands in place of a number, its result counts: "#### 9 * 2 = 18" is 18. Currency, units,
     percent signs, a final period, bold and LaTeX are ignored; "1/2" is 0.5 and "25%" is 25. Words ("eighteen", "3
     million"), ordinals ("4th") and the numbers of list items and steps are not read. Digits of any script are digits,
-    and any dash that touches a number is its minus sign.
+    full-width signs are their common forms, and any dash that touches a number is its minus sign.
 
     Commas and points: "1,234" and "1,23,456" are thousands (groups of three, or Indian ones, that end in three digits
-    and do not begin with 0), "12,5", "3,1416" and "0,125" are decimals. Where both occur, the last is the decimal mark:
-    "1,234.5" and "1.234,5" are 1234.5. "1.234.567" is 1234567, "1.234" is not. "1,2,3" are three numbers.
+    and do not begin with 0). Another comma between two digits is a decimal mark: "12,5", "3,1416", "0,125", "1234,567".
+    Where both occur, the last is the decimal mark: "1,234.5" and "1.234,5" are 1234.5. "1.234.567" is 1234567, "1.234"
+    is not. "1,2,3" are three numbers.
 
     The time is linear in the length of the text.
     """
@@ -50,19 +51,24 @@ def digits(number: Decimal) -> str:
     return (spelled.rstrip("0").rstrip(".") if "." in spelled else spelled) if number else "0"
 
 
+def ascii_digits(text: str) -> str:
+    """A text with digits, decimal points and thousands commas of every script in ASCII."""
+    return text if text.isascii() else "".join(map(_ascii_digit, text))
+
+
 def _plain(text: str) -> str:
     """A text in ASCII digits and signs, without GSM8K's annotations, LaTeX around numbers and list items' numbers."""
     if not text.isascii():
-        text = "".join(map(_in_ascii, text))
+        text = ascii_digits(text).translate(_SIGNS)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     return text
 
 
-def _in_ascii(character: str) -> str:
+def _ascii_digit(character: str) -> str:
     if character.isdecimal():
         return str(unicodedata.decimal(character))
-    return _SIGNS.get(character, character)
+    return _MARKS.get(character, character)
 
 
 def _conclusions(text: str) -> Iterator[str]:
@@ -142,8 +148,9 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
     (re.compile(r"\\[()\[\] ]"), " "),
     (re.compile(r"(?im)^([ \t#>*]*)(?:step [0-9]+|[1-9])[.):]+\**[ \t]+(?=[*\"'(]*[a-z])"), r"\1"),
 )
-# Dashes of all lengths, the mathematical, full-width, small, superscript and Arabic signs.
-_SIGNS = dict.fromkeys("‐‑‒–—―−﹣－⁻₋", "-") | dict.fromkeys("．٫", ".") | dict.fromkeys("，٬", ",")
+_MARKS = dict.fromkeys("．٫", ".") | dict.fromkeys("，٬", ",")
+# Full-width signs; dashes of all lengths, the mathematical, small, superscript and subscript ones.
+_SIGNS = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(map(ord, "‐‑‒–—―−﹣⁻₋"), "-")
 
 # A minus sign belongs to the number that it touches unless it touches something on its left too: "10-3" ends with 3.
 # Digits in a name ("x2"), and those of an ordinal ("2nd"), are no number.
@@ -158,7 +165,7 @@ _NUMBER_PATTERN = rf"""
             {_GROUPS}(?:\.[0-9]++)?
             | [0-9]{{1,3}}(?:\.[0-9]{{3}}){{1,20}},[0-9]++
             | [0-9]{{1,3}}(?:\.[0-9]{{3}}){{2,20}}(?![0-9]|\.[0-9])
-            | (?<![0-9],)(?:0,[0-9]++|[0-9]++,(?:[0-9]{{1,2}}|[0-9]{{4,}}+))(?![0-9]|[.,][0-9])
+            | (?<![0-9],)[0-9]++,[0-9]++(?![.,][0-9])
             | [0-9]++(?:\.[0-9]++)?
             | (?<!\.)\.[0-9]++
         )

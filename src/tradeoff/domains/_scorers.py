@@ -267,9 +267,10 @@ MOST_REPEATS = 10_000
 MOST_SECONDS = 1.0
 
 # At the start of a line or of a list's item: Answer:, **Answer**:, **Answer:** or, closed later, **Answer:
+# A repetition marked with a second + gives nothing back, so that long white space takes no long time.
 _ANSWER = re.compile(
     r"""^(?:[ \t>#]|[-*+][ \t])*
-    (?P<bold>[*_]*)answer[ \t]*(?:(?P=bold)[ \t]*[:：]|[:：](?P=bold)|(?P<open>[:：]))""",
+    (?P<bold>[*_]*)answer[ \t]*+(?:(?P=bold)[ \t]*+[:：]|[:：](?P=bold)|(?P<open>[:：]))""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 

@@ -34,8 +34,10 @@ from pydantic import Field
 from tradeoff.domains import Domain, Example, Metric, Outcome, Size, Split
 from tradeoff.domains import _medcalc_official as official
 from tradeoff.domains._medcalc_official import Kind, Value
+from tradeoff.domains._scorers import common
 from tradeoff.draws import draw
 from tradeoff.errors import one_line
+from tradeoff.numbers import ascii_digits
 from tradeoff.sources import read_rows
 
 
@@ -52,7 +54,7 @@ class Medcalc(Domain):
 
     kind = "medcalc"
     size = Size(train=10_543, test=1_100, prompt=900, response=380)
-    version = "1.0"
+    version = "1.1"
     metrics = (Metric("repaired"), Metric("official"))
     longest_note: Annotated[int, Field(ge=1)] | None = None
     longest_explanation: Annotated[int, Field(ge=1)] | None = None
@@ -104,8 +106,9 @@ def read_answer(response: str, kind: Kind, calculator: int) -> Value | None:
     counts; in a sentence, what follows "is" or a colon.
 
     - A number is the first one there: "score is 7 (class 2)" is 7, "3 out of 5" is 3, "mL/min/1.73 m²: 66.1" is 66.1.
-      Digits in names and units are no numbers, nor are "1,23" and ranges. A unit is not converted. A per cent sign
-      belongs to the unit where a percentage is asked for; elsewhere 120 % is 1.2.
+      Digits in names and units are no numbers, nor are "1,23" and ranges; a word of a script that puts no space between
+      words, such as Chinese, ends before a number. A unit is not converted. A per cent sign belongs to the unit where a
+      percentage is asked for; elsewhere 120 % is 1.2. Digits of any script are digits.
     - A date is 3/5/2023, 03-05-23, 2023-03-05, March 5, 2023 or 5 Mar 2023. Two numbers before the year are month and
       day, as the questions ask; a year of two digits is in this century.
     - Weeks and days are (4, 3), (4 weeks, 3 days), "4 weeks and 3 days", 4w3d or the obstetric 4+3 and 4 3/7 weeks.
@@ -114,7 +117,7 @@ def read_answer(response: str, kind: Kind, calculator: int) -> Value | None:
     Returns:
         A finite number for decimals and integers, MM/DD/YYYY for dates, [weeks, days] for weeks.
     """
-    marks = list(_MARK.finditer(response))
+    marks = list(_MARK.finditer(common(response)))
     if not marks:
         return None
     text = _plain(next(group for group in marks[-1].groups() if group is not None))
@@ -269,10 +272,10 @@ _PLAIN: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 
 
 def _plain(text: str) -> str:
-    """Without Markdown, LaTeX and quotes, with plain minus signs, and with exponents written ^3."""
+    """Without Markdown, LaTeX and quotes, with plain minus signs and digits, and with exponents written ^3."""
     for pattern, plain in _PLAIN:
         text = pattern.sub(plain, text)
-    return text
+    return ascii_digits(text)
 
 
 _REMARK = re.compile(r"\([^()]*+\)")
@@ -290,12 +293,15 @@ def _result(text: str, find: Callable[[str], object]) -> str:
     return text[says.end() :] if says and find(text[says.end() :]) else text
 
 
+# A letter, digit or _ that a number cannot follow directly: of a script with spaces between words.
+_LETTER = r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u312f\u3400-\u4dbf\u4e00-\u9fff]"
+
 # Digits glued to a word, a slash or a power sign ("CURB-65", "CHA2DS2", "/1.73 m^2", "10-year") are part of a name or a
 # unit, and digits around a further separator ("1,23", "1.2.3") are no number.
 _NUMBER = re.compile(
-    r"""(?<![\w.,/^-])(?<!per\s)
+    rf"""(?<!{_LETTER})(?<![.,/^-])(?<!per\s)
     (?P<sign>[-+]|(?:minus|negative)\s++)?
-    (?P<digits>(?:[0-9]{1,3}(?:[,\u2009\u202f\u00a0][0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)
+    (?P<digits>(?:[0-9]{{1,3}}(?:[,\u2009\u202f\u00a0][0-9]{{3}})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)
     (?![0-9]|[.,][0-9]|-[a-z]|\s*+\^)
     (?:e(?P<exponent>[-+]?[0-9]++)|\s*+[x×*]\s*+10\s*+(?:\^|\*\*)\s*+\(?(?P<power>[-+]?[0-9]++))?
     (?P<percent>\s*+(?:%|per\s?cent))?
@@ -334,8 +340,10 @@ _DAY = r"(?P<day>[0-9]{1,2})(?:st|nd|rd|th)?+"
 _DATES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"(?<![\w/.-])(?P<month>[0-9]{1,2})(?P<sep>[/-])(?P<day>[0-9]{1,2})(?P=sep)(?P<year>[0-9]{4}|[0-9]{2})(?![\w/-])",
-        r"(?<![\w/.-])(?P<year>[0-9]{4})(?P<sep>[/-])(?P<month>[0-9]{1,2})(?P=sep)(?P<day>[0-9]{1,2})(?![0-9/-])",
+        rf"(?<!{_LETTER})(?<![/.-])(?P<month>[0-9]{{1,2}})(?P<sep>[/-])(?P<day>[0-9]{{1,2}})(?P=sep)"
+        rf"(?P<year>[0-9]{{4}}|[0-9]{{2}})(?!{_LETTER}|[/-])",
+        rf"(?<!{_LETTER})(?<![/.-])(?P<year>[0-9]{{4}})(?P<sep>[/-])(?P<month>[0-9]{{1,2}})(?P=sep)"
+        r"(?P<day>[0-9]{1,2})(?![0-9/-])",
         rf"\b{_MONTH}\s*+{_DAY},?+\s*+(?P<year>[0-9]{{4}})(?![\w/-])",
         rf"(?<![\w/.,-]){_DAY}(?:\s++of\b)?+[\s-]*+{_MONTH}[\s-]*+(?P<year>[0-9]{{4}})(?![\w/-])",
     )

@@ -91,7 +91,8 @@ TWO_STEPS = (
 TEMPLATES = {1: ONE_STEP, 2: TWO_STEPS}
 
 NUMBER = re.compile(r"(?<!\w)-?\$?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?")
-LEFT_SIDE = re.compile(r"(?:[^\n.=]|\.[0-9])*=")
+# What may be the left side of an equation, and the sign where it is one: a point ends it unless a digit follows.
+LEFT_SIDE = re.compile(r"(?:[^\n.=]|\.[0-9])*+(=?)")
 
 
 def items(count: int = 64, seed: int = 0, **_: Any) -> dict[str, datasets.Dataset]:
@@ -119,7 +120,8 @@ def read_number(response: str) -> Decimal | None:
     An equation after "answer" counts by its right side: "Answer: 3 + 4 = 7" is read as 7.
     """
     _, _, conclusion = response.lower().rpartition("answer")
-    stated = NUMBER.findall(LEFT_SIDE.sub("", conclusion)) if "answer" in response.lower() else []
+    right_sides = LEFT_SIDE.sub(lambda found: "" if found[1] else found[0], conclusion)
+    stated = NUMBER.findall(right_sides) if "answer" in response.lower() else []
     number = next(iter(stated or NUMBER.findall(response)[-1:]), None)
     return None if number is None else Decimal(re.sub("[$,]", "", number))
 

@@ -29,8 +29,9 @@ INSTRUCTION = (
 )
 # Where the paper ends a completion: what follows is not in the function any more.
 STOP = re.compile(r"\n(?:class|def|#|if|print)")
-# A fence's mark: at the beginning of a line, or at the end but for the name of the language.
-FENCE = re.compile(r"(?im)^[ \t]*(?:`{3,}|~{3,})|(?:`{3,}|~{3,})(?=[ \t]*(?:python|py)?3?[ \t]*$)")
+# A fence's mark: at the beginning of a line, or at the end but for the name of the language. A repetition marked with a
+# second + gives nothing back, so that no text takes a long time.
+FENCE = re.compile(r"(?im)^[ \t]*+(?:`{3,}+|~{3,}+)|(?:(?<!`)`{3,}+|(?<!~)~{3,}+)(?=[ \t]*+(?:python|py)?3?[ \t]*+$)")
 PYTHON = re.compile(r"[ \t]*(?:python|py)3?\b", re.IGNORECASE)
 STATEMENT = re.compile(r"(?:def|class|import|from|return|@)\b")
 RETURN = re.compile(r"^[ \t]*(?:return|yield)\b", re.MULTILINE)
@@ -154,14 +155,15 @@ def _mended(code: str, entry_point: str) -> str:
 
 def _statements(text: str) -> list[str]:
     """What is before the first line at the margin, and from each such line to the next one; decorators are joined."""
-    found, decorator = [""], False
+    found: list[list[str]] = [[]]
+    decorator = False
     for line in re.findall(r".*\n|.+", text):
         if decorator or CONTINUED.match(line):
-            found[-1] += line
+            found[-1].append(line)
         else:
-            found.append(line)
+            found.append([line])
         decorator = line.startswith("@")
-    return found
+    return ["".join(lines) for lines in found]
 
 
 def _is_written(code: str, entry_point: str) -> bool:
