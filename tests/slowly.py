@@ -42,6 +42,21 @@ def common(text):
     )
 
 
+def in_ascii(text):
+    """Digits and signs of numbers as on an English keyboard, a character at a time."""
+    found = ""
+    for c in text:
+        if c.isdecimal():
+            found += str(unicodedata.decimal(c))
+        elif c in "٫٬":
+            found += {"٫": ".", "٬": ","}[c]
+        elif unicodedata.category(c) == "Pd" or c in "−⁻₋":
+            found += "-" if c not in "〜゠" and c in "‐‑‒–—―−﹣－⁻₋-" else c
+        else:
+            found += unicodedata.normalize("NFKC", c) if 0xFF01 <= ord(c) <= 0xFF5E else c
+    return found
+
+
 def numbers(run):
     """The numbers in digits with commas and points between them, by the rule of `lenient_answer`; None without a rule.
 

@@ -120,7 +120,7 @@ MATRIX = {
         ALL_RUNS, REPORT, file="src/tradeoff/training/loop.py", old="EPSILON = 1e-8", new="EPSILON = 1e-7"
     ),
     "a domain's scorer": case(
-        EVALUATIONS, REPORT, file="src/tradeoff/domains/shop_mini.py", old="re.IGNORECASE | re.ASCII", new="re.ASCII"
+        EVALUATIONS, REPORT, file="src/tradeoff/domains/shop_mini.py", old="ignore_case=True", new="ignore_case=False"
     ),
     "a domain's examples": case(
         EVERYTHING - {"import_base tiny", "sample_base_text tiny"},

@@ -56,10 +56,14 @@ def ascii_digits(text: str) -> str:
     return text if text.isascii() else "".join(map(_ascii_digit, text))
 
 
+def ascii_signs(text: str) -> str:
+    """As `ascii_digits`, and with dashes and full-width signs in ASCII."""
+    return text if text.isascii() else ascii_digits(text).translate(_SIGNS)
+
+
 def _plain(text: str) -> str:
     """A text in ASCII digits and signs, without GSM8K's annotations, LaTeX around numbers and list items' numbers."""
-    if not text.isascii():
-        text = ascii_digits(text).translate(_SIGNS)
+    text = ascii_signs(text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     return text

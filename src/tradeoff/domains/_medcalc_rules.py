@@ -13,6 +13,9 @@ import math
 import re
 from typing import Literal
 
+from tradeoff.domains._scorers import common
+from tradeoff.numbers import ascii_digits
+
 Kind = Literal["decimal", "integer", "date"]
 Value = float | str
 
@@ -34,7 +37,7 @@ def read_answer(response: str, kind: Kind) -> Value | None:
     Returns:
         A finite float for decimals and integers, a string MM/DD/YYYY for dates.
     """
-    lines = _ANSWER_LINE.findall(response)
+    lines = _ANSWER_LINE.findall(ascii_digits(common(response)))
     if not lines:
         return None
     return read_date(lines[-1]) if kind == "date" else read_number(lines[-1])

@@ -57,7 +57,7 @@ class MedCalcMini(Domain):
 
     kind = "medcalc_mini"
     size = Size(train=10_000, test=10_000, prompt=95, response=41)
-    version = "1.0"
+    version = "1.1"
     metrics = (Metric("accuracy"),)
     max_new_tokens = 104
 

@@ -17,16 +17,17 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tradeoff.domains import Domain, Example, Metric, Outcome, Size, Split
+from tradeoff.domains._scorers import Choice
 
 Label = Literal["Exact", "Substitute", "Complement", "Irrelevant"]
 LABELS: tuple[Label, ...] = get_args(Label)
+_CHOICE = Choice(LABELS, ignore_case=True)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ShopMini(Domain):
 
     kind = "shop_mini"
     size = Size(train=5_000, test=1_000, prompt=60, response=3)
-    version = "1.0"
+    version = "1.1"
     metrics = (Metric("balanced_accuracy", balanced_by="label"), Metric("accuracy"))
     max_new_tokens = 8
 
@@ -48,8 +49,8 @@ class ShopMini(Domain):
 
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
         """See `Domain.score`. The answer is the first of the four labels in the response."""
-        found = _LABEL.search(response)
-        right = float(found is not None and found[0].capitalize() == answer["label"])
+        found = next(iter(_CHOICE.named(response)), None)
+        right = float(found == answer["label"])
         return Outcome({metric.name: right for metric in self.metrics}, invalid=found is None)
 
 
@@ -192,7 +193,6 @@ _SHARES: dict[Label, float] = {"Exact": 0.42, "Substitute": 0.26, "Complement": 
 
 _ASKS = f"Is the product {', '.join(LABELS[:-1])} or {LABELS[-1]}? Answer with one word."
 
-_LABEL = re.compile(rf"\b({'|'.join(LABELS)})\b", re.IGNORECASE | re.ASCII)
 _TRIES = 1000
 
 

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import datasets
 
+from tradeoff.numbers import ascii_signs
+
 MOST_ITEMS = 2000
 
 NAMES = ("Anna", "Ben", "Chloe", "David", "Emma", "Felix", "Grace", "Hugo", "Ivy", "Jack", "Kate", "Leo", "Mia", "Noah")
@@ -117,8 +119,10 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]
 def read_number(response: str) -> Decimal | None:
     """The first number after the last "answer", or else the last number; None without any.
 
-    An equation after "answer" counts by its right side: "Answer: 3 + 4 = 7" is read as 7.
+    An equation after "answer" counts by its right side: "Answer: 3 + 4 = 7" is read as 7. Digits and signs of every
+    script are read.
     """
+    response = ascii_signs(response)
     _, _, conclusion = response.lower().rpartition("answer")
     right_sides = LEFT_SIDE.sub(lambda found: "" if found[1] else found[0], conclusion)
     stated = NUMBER.findall(right_sides) if "answer" in response.lower() else []
