@@ -137,6 +137,19 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             "no_rope_layers": [1, 0],
         },
     ),
+    "falcon": ("falcon", {**SIZES, "new_decoder_architecture": True, "num_kv_heads": 2, "alibi": False}),
+    "gpt_neo": (
+        "gpt_neo",
+        {
+            **GPT,
+            "hidden_size": 32,
+            "num_layers": 2,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": WINDOW,
+            "max_position_embeddings": 512,
+        },
+    ),
     "gpt_neox": ("gpt_neox", SIZES),
     "gpt2": ("gpt2", {**GPT, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}),
 }

@@ -109,7 +109,7 @@ def test_real_benchmarks_from_a_disk_ask_nothing_of_a_network(tree, files):
     scores = schemas.read(tree.results / "tables/scores.parquet")
     filters = set(scores[scores["benchmark"] == "gsm8k"]["filter"])
     assert filters == {"flexible-extract", "strict-match", "lenient"}
-    assert set(scores[scores["benchmark"] == "medcalc"]["task_version"]) == {"1.0+v1.0"}
+    assert set(scores[scores["benchmark"] == "medcalc"]["task_version"]) == {"1.1+v1.0"}
     assert {"repaired", "official", "repaired_physical"} <= set(scores[scores["benchmark"] == "medcalc"]["metric"])
     assert {"balanced_accuracy", "macro_f1"} <= set(scores[scores["benchmark"] == "tickets"]["metric"])
     shots = scores.groupby("benchmark")["num_fewshot"].unique().str[0].to_dict()

@@ -1,22 +1,35 @@
 """Base models: what is imported, and what is refused since reading it could run code."""
 
 import json
+import math
 import pickle
 import re
 
+import families
 import pytest
 import templates
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPTJConfig,
+    GPTJForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from tradeoff.errors import UserError
 from tradeoff.models import import_base as importing
 from tradeoff.models import parts
-from tradeoff.models.base import MODEL, WEIGHTS, load_base, load_chat
+from tradeoff.models.base import MODEL, ORIGINAL, WEIGHTS, load_base, load_chat, rounded
+from tradeoff.models.chat import Settings, read_template
 from tradeoff.models.import_base import import_base
 from tradeoff.provenance import CARD, read_json, sha256_file, write_json
+from tradeoff.training.flops import Work
 
 CODE = """
 import pathlib
@@ -88,6 +101,12 @@ def rewritten(source, change):
     """The source's weights under other names, or fewer of them."""
     tensors = change(load_file(source / WEIGHTS))
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, source / WEIGHTS, {"format": "pt"})
+
+
+def imported(source, folder):
+    card = import_base(f"folder:{source}", None, folder)
+    write_json(folder / CARD, card)
+    return card
 
 
 def told(source, folder, **options):
@@ -215,6 +234,178 @@ def test_the_card_says_what_was_found(source, tmp_path):
     assert card["probe"]["losses"] < 1e-5
     assert card["probe"]["generation"] < 1e-5
     assert "original/generation_config.json" in card["files"]
+
+
+def test_weights_keep_the_precision_of_their_file_whatever_the_configuration_says(source, tmp_path):
+    write_json(source / "config.json", {**read_json(source / "config.json"), "dtype": "bfloat16"})
+    before = load_file(source / WEIGHTS)
+    assert imported(source, tmp_path / "base")["dtype"] == "float32"
+    stored = load_file(tmp_path / "base" / MODEL / WEIGHTS)
+    assert all(torch.equal(stored[name], weight) for name, weight in before.items())
+
+
+def test_weights_in_bfloat16_are_probed_in_float32(source, tmp_path):
+    """Whose rounding moves the losses of a model that is sure of itself by tenths of a nat (Gemma 3)."""
+    rewritten(source, lambda tensors: {name: (8 * weight).bfloat16() for name, weight in tensors.items()})
+    card = imported(source, tmp_path / "base")
+    assert card["dtype"] == "bfloat16"
+    assert card["probe"]["losses"] < 1e-3
+    before, stored = load_file(source / WEIGHTS), load_file(tmp_path / "base" / MODEL / WEIGHTS)
+    assert all(torch.equal(stored[name], weight) for name, weight in before.items())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_weight_that_is_not_finite_is_refused_with_its_name(source, tmp_path, value):
+    def damaged(tensors):
+        tensors["model.embed_tokens.weight"][65, 3] = value
+        return tensors
+
+    rewritten(source, damaged)
+    assert "1 weights are not finite (model.embed_tokens.weight); name another copy" in told(source, tmp_path / "base")
+
+
+def test_a_head_of_its_own_stays_apart_though_the_configuration_ties_it(source, tmp_path):
+    rewritten(source, lambda tensors: {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"] + 1})
+    imported(source, tmp_path / "base")
+    model = load_base(tmp_path / "base")
+    assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight + 1)
+
+
+def test_a_model_whose_weights_loading_changes_is_refused(tmp_path):
+    """Of Youtu, transformers sets the padding token's row to 0, which is often the end token's."""
+    lora = {"q_lora_rank": 16, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8}
+    options = {**families.SIZES, **lora, "num_key_value_heads": 4, "tie_word_embeddings": True}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("youtu", **options))
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(0.5)
+    model.save_pretrained(tmp_path / "source")
+    tiny.tokenizer().save_pretrained(tmp_path / "source")
+    line = told(tmp_path / "source", tmp_path / "base")
+    assert "1 weights are others than in the files once they are loaded (model.embed_tokens.weight)" in line
+
+
+def test_an_adapter_is_refused(source, tmp_path):
+    write_json(source / "adapter_config.json", {"peft_type": "LORA"})
+    assert "holds an adapter (adapter_config.json); merge it into its base model" in told(source, tmp_path / "base")
+
+
+@pytest.mark.parametrize("end", ["258", 258.0, [[258]], True])
+def test_an_end_token_that_is_no_id_is_one_line(source, tmp_path, end):
+    write_json(source / "generation_config.json", {"eos_token_id": end})
+    assert "cannot be loaded" in told(source, tmp_path / "base")
+
+
+@pytest.mark.parametrize("end", [-1, 999])
+def test_an_end_token_that_the_tokenizer_does_not_have_is_left_out(source, tmp_path, end):
+    write_json(source / "generation_config.json", {"eos_token_id": [tiny.END_ID, end]})
+    assert imported(source, tmp_path / "base")["chat"]["stops"] == [tiny.END_ID]
+
+
+def named_templates(source, **by_name):
+    file = source / "tokenizer_config.json"
+    (source / "chat_template.jinja").unlink()
+    listed = [{"name": name, "template": template} for name, template in by_name.items()]
+    write_json(file, {**read_json(file), "chat_template": listed})
+
+
+def test_of_several_chat_templates_the_default_counts(source, tmp_path):
+    named_templates(source, tool_use="{{ raise_exception('no tools') }}", default=tiny.CHATML)
+    assert imported(source, tmp_path / "base")["chat"]["sample"]["target"] == f"Yes.{tiny.END}"
+
+
+def test_several_chat_templates_without_a_default_are_refused_with_their_names(source, tmp_path):
+    named_templates(source, tool_use=tiny.CHATML, rag=tiny.CHATML)
+    line = told(source, tmp_path / "base")
+    assert "has chat templates named rag, tool_use and no default; add chat_template: <a file> with one" in line
+
+
+def test_a_chat_template_that_is_no_jinja_is_told_with_its_line(source, tmp_path):
+    (source / "chat_template.jinja").write_text("a\n{{ messages }")
+    line = told(source, tmp_path / "base", name="mine")
+    assert line.startswith("models.mine: the chat template, line 2: no valid Jinja (unexpected '}'); add chat_template")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{% if %}".encode("utf-16"), "cannot be read ('utf-8' codec"),
+        (b"a\n{% if %}", "line 2: no valid Jinja"),
+        (b"{{ messages | shout }}", "line 1: no valid Jinja (No filter named 'shout'"),
+    ],
+)
+def test_a_template_file_that_cannot_be_used_is_one_line(tmp_path, content, expected):
+    (tmp_path / "mine.jinja").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_template(tmp_path / "mine.jinja")
+    assert str(error.value).startswith(str(tmp_path / "mine.jinja"))
+    assert expected in str(error.value)
+
+
+def test_an_argument_that_the_template_does_not_read_is_refused(source, tmp_path):
+    (source / "chat_template.jinja").write_text(templates.template("qwen3"))
+    line = told(source, tmp_path / "base", settings=Settings(arguments={"enable_thinkin": False}), name="mine")
+    assert line == (
+        "models.mine.chat_template: the template reads no 'enable_thinkin'; did you mean 'enable_thinking'?"
+    )
+
+
+def test_a_router_s_loss_is_left_out_of_what_is_computed_and_stays_in_an_export(tmp_path):
+    source = families.source("mixtral", tmp_path / "source")
+    written = {**read_json(source / "config.json"), "output_router_logits": True}
+    write_json(source / "config.json", written)
+    assert imported(source, tmp_path / "base")["probe"]["losses"] < 1e-3
+    assert not load_base(tmp_path / "base").config.output_router_logits
+    assert read_json(tmp_path / "base" / MODEL / ORIGINAL / "config.json")["output_router_logits"]
+
+
+def test_positions_that_are_scaled_by_length_end_the_context(tmp_path):
+    """As in Phi-3-mini-128k: beyond its original context a text changes how the others of its batch are read."""
+    factors = {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "original_max_position_embeddings": 256, **factors}
+    made = families.model("phi3", rope_parameters=rope, original_max_position_embeddings=256)
+    made.save_pretrained(tmp_path / "source")
+    tiny.tokenizer().save_pretrained(tmp_path / "source")
+    card = imported(tmp_path / "source", tmp_path / "base")
+    assert (card["context"], card["hard_context"]) == (256, True)
+    assert importing.source_context(f"folder:{tmp_path / 'source'}", None) == 256
+
+
+def test_a_table_of_positions_ends_the_context(tmp_path):
+    config = GPTJConfig(**families.GPT, n_embd=32, n_layer=2, n_head=4, rotary_dim=8, n_positions=512)
+    GPTJForCausalLM(config).save_pretrained(tmp_path / "source")
+    tiny.tokenizer().save_pretrained(tmp_path / "source")
+    card = imported(tmp_path / "source", tmp_path / "base")
+    assert (card["context"], card["hard_context"]) == (512, True)
+
+
+def test_a_model_without_attention_is_counted(tmp_path):
+    config = Mamba2Config(
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=32,
+        state_size=8,
+        num_hidden_layers=2,
+        num_heads=8,
+        head_dim=8,
+        expand=2,
+        n_groups=1,
+    )
+    assert Work.of(Mamba2ForCausalLM(config)).width == 0
+
+
+def test_a_decoder_whose_head_is_called_its_decoder_is_found():
+    config = {**families.SIZES, "bos_token_id": 256}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("modernbert-decoder", **config))
+    assert parts.text_decoder(model) is model.model
+
+
+def test_evaluation_in_bfloat16_is_that_of_a_model_stored_in_bfloat16(source, tmp_path):
+    """Weights are rounded, rotary frequencies are not."""
+    imported(source, tmp_path / "base")
+    found = rounded(load_base(tmp_path / "base"), tmp_path / "base", "bfloat16")
+    expected = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    ids = torch.arange(200)[None]
+    assert found.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert torch.equal(found(input_ids=ids).logits, expected(input_ids=ids).logits)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])

@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, required=True, help="JSON of Study.distill_spec")
     a = parser.parse_args()
     machine.take()
-    model = load_base(a.teacher).to(device(), DTYPES[a.settings["precision"]])
+    model = load_base(a.teacher, DTYPES[a.settings["precision"]]).to(device())
     questions = data.read(a.questions)
     domain = domains.build(a.spec["domain"])
     kept = distill(model, load_chat(a.teacher), domain, questions, a.settings["batch_size"], a.spec["seed"])

@@ -130,11 +130,11 @@ class Model(Section):
 
     def settings(self) -> Settings:
         """How the model is to be talked to."""
-        from tradeoff.models.chat import Settings  # imports transformers, which a study is read without
+        from tradeoff.models.chat import Settings, read_template  # imports transformers, unlike a study that is read
 
         file = self.template_file
         return Settings(
-            template=None if file is None else file.read_text(encoding="utf-8"),
+            template=None if file is None else read_template(file),
             arguments=self.chat_template if isinstance(self.chat_template, dict) else {},
             response_prefix=self.response_prefix,
             date=self.date,

@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     a = parser.parse_args()
     machine.take()
-    model = load_base(a.base).to(device(), DTYPES[a.precision])
+    model = load_base(a.base, DTYPES[a.precision]).to(device())
     write(a.output, sample(model, load_chat(a.base), a.items, a.precision, a.seed))
 
 

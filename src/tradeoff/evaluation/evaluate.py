@@ -25,9 +25,9 @@ from tradeoff.evaluation.lm import respond
 from tradeoff.evaluation.samples import SCHEMA, Prompting, Sample, table, written
 from tradeoff.evaluation.task import Task
 from tradeoff.evaluation.weights import class_weights
-from tradeoff.models.base import load_chat, load_result
+from tradeoff.models.base import load_chat, load_result, rounded
 from tradeoff.models.chat import Chat, plain
-from tradeoff.models.precision import DTYPES, device
+from tradeoff.models.precision import device
 from tradeoff.parquet import read_parquet, write_parquet
 from tradeoff.progress import Progress
 from tradeoff.provenance import CARD, canonical_json, digest, packages, read_json, sha256_file
@@ -206,8 +206,8 @@ class Evaluator:
     @cached_property
     def model(self) -> PreTrainedModel:
         """The model, loaded once."""
-        model = load_result(self.base, self.run)
-        return model.to(device(), DTYPES[self.settings["precision"]]).eval()
+        model = rounded(load_result(self.base, self.run), self.base, self.settings["precision"])
+        return model.to(device()).eval()
 
     @cached_property
     def chat(self) -> Chat:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from tradeoff.errors import UserError
 from tradeoff.methods import Method
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class LoRA(Method):
         from tradeoff.models.parts import adaptable_weights, without_config
 
         weights, others = adaptable_weights(model)
+        if not weights:
+            raise UserError("lora: this model has no linear layer that an adapter can be added to; leave lora out")
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from tradeoff import methods
 from tradeoff.models.chat import Chat, Settings
 from tradeoff.models.delta import DELTA, Delta
+from tradeoff.models.precision import DTYPES
 from tradeoff.provenance import CARD, checked, read_json
 
 MODEL = "model"  # in a base's folder, beside its card: the model under its own names
@@ -23,11 +24,11 @@ REST = "rest.safetensors"  # in that: weights of the source that transformers do
 WEIGHTS = "model.safetensors"
 
 
-def load_base(folder: Path) -> PreTrainedModel:
-    """A base model in float32 on the CPU, in evaluation mode."""
+def load_base(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A base model in float32, or in another precision, on the CPU, in evaluation mode."""
     place = _imported(folder)
     cls = model_class(AutoConfig.from_pretrained(place, trust_remote_code=False))
-    model = cls.from_pretrained(place, trust_remote_code=False, dtype=torch.float32, use_safetensors=True)
+    model = cls.from_pretrained(place, trust_remote_code=False, dtype=dtype, use_safetensors=True)
     # Else the padding token's embedding gets no gradient, and padding is often the end token: lengths mask padding.
     model.get_input_embeddings().padding_idx = None
     return model
@@ -60,6 +61,23 @@ def load_result(base: Path, run: Path | None) -> PreTrainedModel:
     if run is not None:
         load_delta(run).add_to(model)
     return model
+
+
+def rounded(model: PreTrainedModel, base: Path, precision: str) -> PreTrainedModel:
+    """A model as one of that precision is deployed: its weights are rounded, its rotary frequencies are not.
+
+    Args:
+        model: In float32, of a base.
+        base: The base's folder.
+        precision: A key of `DTYPES`.
+    """
+    if precision == "float32":
+        return model
+    other = load_base(base, DTYPES[precision])
+    weights = dict(model.named_parameters())
+    for name, parameter in other.named_parameters():
+        parameter.data.copy_(weights[name].data)
+    return other
 
 
 def load_delta(run: Path) -> Delta:

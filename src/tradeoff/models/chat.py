@@ -13,15 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateSyntaxError
+from jinja2.meta import find_undeclared_variables
 from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from tradeoff.domains import Example, Message
 from tradeoff.errors import UserError, one_line, shown
 from tradeoff.evaluation import BY_TEMPLATE, IN_USER_TURN, NO_TEMPLATE
 from tradeoff.models.reasoning import MARKS, opening, separate
 from tradeoff.provenance import digest
+from tradeoff.section import nearest
 from tradeoff.training import tokens
 
 PROBE = "Zebra-7431"  # a text that no template holds
@@ -49,6 +54,22 @@ class Settings:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     response_prefix: str = ""
     date: str = "2024-07-26"
+
+
+def read_template(file: Path) -> str:
+    """A chat template's text.
+
+    Raises:
+        UserError: it cannot be read, or is no Jinja template.
+    """
+    try:
+        template = file.read_text(encoding="utf-8")
+        _compile_jinja_template(template)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({one_line(error)}); save the chat template as UTF-8 text") from None
+    except TemplateSyntaxError as error:
+        raise UserError(f"{file}, line {error.lineno}: no valid Jinja ({one_line(error)}); correct it") from None
+    return template
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +203,7 @@ class Chat:
             UserError: a response cannot be told apart, and the study makes no choice that would explain it.
         """
         prompt = self.prompt(SAMPLE)
+        self._check_arguments()
         try:
             target = self.target(Example("", SAMPLE, ANSWER, {}), prompt)
         except UserError as error:
@@ -199,6 +221,18 @@ class Chat:
             "date": self.settings.date if self._template != self.tokenizer.chat_template else None,
             "ends": [self.tokenizer.decode([token]) for token in sorted(self.ends)],
         }
+
+    def _check_arguments(self) -> None:
+        """Refuses an argument that the template does not read, such as one with a letter too many."""
+        if not self.settings.arguments:
+            return
+        known = find_undeclared_variables(
+            _compile_jinja_template(self._template or "").environment.parse(self._template or "")
+        )
+        for name in self.settings.arguments:
+            if name not in known:
+                hint = nearest(name, sorted(known - {"messages", "add_generation_prompt"}))
+                raise UserError(f"models.{self.name}.chat_template: the template reads no {shown(name)}; {hint}")
 
     def without_special(self, text: str) -> str:
         """A text that the model wrote, without special tokens."""
@@ -232,6 +266,11 @@ class Chat:
                     **self.settings.arguments,
                 )
             )
+        except TemplateSyntaxError as error:
+            raise UserError(
+                f"models.{self.name}: the chat template, line {error.lineno}: no valid Jinja ({one_line(error)}); add "
+                "chat_template: <a file> with one that is"
+            ) from None
         except Exception as error:  # a template may raise whatever it likes
             raise UserError(
                 f"models.{self.name}: the chat template refuses a conversation: {one_line(error)}"

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, DynamicLayer, PreTrainedModel
 
+from tradeoff.models.parts import text_config
+
 ROOM = 64  # tokens ahead
 READ_AT_ONCE = 2048  # tokens of a prompt; bounds the memory of the longest ones
 Chooser = Callable[[Tensor], Tensor]
@@ -58,7 +60,7 @@ def generate(
         stopped: Whether what a row, by its number, has written so far ends it, for stop strings.
     """
     cache = _cache(model)
-    shared = _shared([prompt[:-1] for prompt in prompts]) if _plain(cache) else []
+    shared = _shared([prompt[:-1] for prompt in prompts]) if _plain(cache) and not _windowed(model) else []
     forward = _Forward(model, cache)
     if shared:  # a template's opening, read once
         opening_1L = torch.tensor([shared], device=model.device)
@@ -171,6 +173,11 @@ def _plain(cache: DynamicCache) -> bool:
     In a window padding counts as tokens, and a recurrent state goes through it.
     """
     return all(type(layer) is RoomyLayer for layer in cache.layers)
+
+
+def _windowed(model: PreTrainedModel) -> bool:
+    """Whether layers attend within a window that the cache knows nothing of (GPT-Neo)."""
+    return getattr(text_config(model), "window_size", None) is not None
 
 
 def _attends_only(cache: DynamicCache) -> bool:

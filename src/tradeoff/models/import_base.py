@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
-from tradeoff.errors import UserError, command, one_line
+from tradeoff.errors import UserError, command, one_line, shown
 from tradeoff.models.base import MODEL, ORIGINAL, REST, WEIGHTS, model_class, padded
-from tradeoff.models.chat import Chat, Settings
+from tradeoff.models.chat import Chat, Settings, read_template
 from tradeoff.models.parts import text_config, text_decoder, text_parameters
 from tradeoff.models.probe import probe
 from tradeoff.provenance import CARD, canonical_json, sha256_file, write_json
@@ -34,6 +35,7 @@ from tradeoff.sources import package_file
 SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")  # files beside the weights
 POINTER = b"version https://git-lfs"
 SHOWN = 4  # names in a message
+FLOATS = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float32}  # of safetensors
 
 
 def import_base(
@@ -41,8 +43,9 @@ def import_base(
 ) -> dict[str, Any]:
     """Writes a base model into a folder, `model` in a base's, and returns its card.
 
-    Weights that come quantised in a GGUF file are written in float32; others keep their stored dtype, which float32
-    represents exactly when the model is loaded.
+    Weights that come quantised in a GGUF file are written in float32; others keep their stored dtype (of several, the
+    one that represents all exactly), whatever the configuration says; float32 represents it exactly when the model is
+    loaded.
 
     Args:
         source: `package:<python package>/<file>.gguf`, `hub:<owner>/<name>` or `folder:<path>`.
@@ -59,7 +62,9 @@ def import_base(
     sample = chat.describe()
     model = _model(source, place, options)
     _check_sizes(source, model, chat)
-    probed = probe(model, chat)
+    _check_values(source, model, place if not options else None)
+    with _in_float32(model):  # as it is trained; its own rounding would hide what is computed otherwise
+        probed = probe(model, chat)
     aside = folder / ".import"
     shutil.rmtree(aside, ignore_errors=True)  # of an import that was killed
     model.generation_config = GenerationConfig(
@@ -85,7 +90,7 @@ def import_base(
         "parameters": sum(parameter.numel() for parameter in trained.values()),
         "not_trained": _prefixes(names - set(trained), set(trained)),
         "context": _context(text_config(model)),
-        "hard_context": _learns_positions(model),
+        "hard_context": _has_table_of_positions(model) or _scaled_by_length(text_config(model)),
         "chat": {**chat.identity, "stops": sorted(chat.stops), "sample": sample},
         "probe": probed,
     }
@@ -105,9 +110,16 @@ def source_chat(source: str, revision: str | None, settings: Settings, name: str
     place, options = _located(source, revision, weights=False)
     with _loading(source):
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
-        ends = _declared_ends(place, options)
+        ends = _declared_ends(place, options, len(tokenizer))
     if settings.template is not None:
         tokenizer.chat_template = settings.template
+    if isinstance(tokenizer.chat_template, dict):  # several, by name
+        if "default" not in tokenizer.chat_template:
+            raise UserError(
+                f"{source}: has chat templates named {', '.join(sorted(tokenizer.chat_template))} and no default; add "
+                "chat_template: <a file> with one of them"
+            )
+        tokenizer.chat_template = tokenizer.chat_template["default"]
     chat = Chat(padded(tokenizer), settings, ends, name or source.rpartition("/")[2])
     if not chat.ends:
         raise UserError(
@@ -126,10 +138,13 @@ def _located(source: str, revision: str | None, weights: bool = True) -> tuple[P
         file = package_file(where)
         return file.parent, {"gguf_file": file.name}
     if kind == "hub":
-        return _downloaded(where, revision, weights), {}
+        folder = _downloaded(where, revision, weights)
+        _check_adapter(source, folder)
+        return folder, {}
     folder = Path(where)
     if not folder.is_dir():
         raise UserError(f"{source}: there is no such folder; paths start at the working folder")
+    _check_adapter(source, folder)
     for file in sorted(folder.iterdir()):
         if file.suffix in (".safetensors", ".json", ".model") and file.is_file():
             with file.open("rb") as content:
@@ -169,7 +184,7 @@ def _model(source: str, place: Path, options: dict[str, Any]) -> PreTrainedModel
             place,
             trust_remote_code=False,
             use_safetensors=True,
-            dtype=torch.float32 if options else "auto",
+            dtype=torch.float32 if options else _stored_dtype(place),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are in the report
             **options,
@@ -178,7 +193,29 @@ def _model(source: str, place: Path, options: dict[str, Any]) -> PreTrainedModel
     if options:
         model.config.__dict__.pop("quantization_config", None)
         model.hf_quantizer = None
+    # Left on by those who trained with it; the router's loss is no part of a method here.
+    for config in (model.config, text_config(model)):
+        if getattr(config, "output_router_logits", False):
+            config.output_router_logits = False
     return model
+
+
+def _stored_dtype(place: Path) -> torch.dtype | str:
+    """The precision that represents every stored weight exactly, float32 at most; a configuration may say another."""
+    stored = {content.get_slice(name).get_dtype() for name, content in _stored(place)}
+    found = [FLOATS[name] for name in sorted(stored & set(FLOATS))]
+    return reduce(torch.promote_types, found) if found else "auto"
+
+
+@contextmanager
+def _in_float32(model: PreTrainedModel) -> Iterator[None]:
+    tensors = [t for t in (*model.parameters(), *model.buffers()) if t.dtype in (torch.bfloat16, torch.float16)]
+    dtypes = [tensor.dtype for tensor in tensors]
+    for tensor in tensors:
+        tensor.data = tensor.data.float()
+    yield
+    for tensor, dtype in zip(tensors, dtypes, strict=True):
+        tensor.data = tensor.data.to(dtype)
 
 
 def _trainable_config(source: str, place: Path) -> Any:
@@ -208,15 +245,32 @@ def _loading(source: str) -> Iterator[None]:
         ) from None
 
 
-def _declared_ends(place: Path, options: dict[str, Any]) -> frozenset[int]:
-    """The end tokens of a model's generation config or else of its configuration; a GGUF's are the tokenizer's."""
+def _declared_ends(place: Path, options: dict[str, Any], tokens: int) -> frozenset[int]:
+    """The end tokens of a model's generation config or else of its configuration; a GGUF's are the tokenizer's.
+
+    Ids beyond the tokenizer's are left out: none of them is ever written.
+
+    Raises:
+        ValueError: what stands there is neither an id nor a list of ids.
+    """
     if options:
         return frozenset()
     if (place / "generation_config.json").is_file():
         found = GenerationConfig.from_pretrained(place).eos_token_id
     else:
         found = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config().eos_token_id
-    return frozenset(found if isinstance(found, list) else [found] if found is not None else [])
+    ends = found if isinstance(found, list) else [found] if found is not None else []
+    if any(type(end) is not int for end in ends):
+        raise ValueError(f"eos_token_id is {shown(found)} and has to be a token id or a list of them")
+    return frozenset(end for end in ends if 0 <= end < tokens)
+
+
+def _check_adapter(source: str, folder: Path) -> None:
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"{source}: holds an adapter (adapter_config.json); merge it into its base model first "
+            "(peft's merge_and_unload) and name the merged model"
+        )
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------
@@ -226,7 +280,7 @@ def _check_report(source: str, report: dict[str, Any]) -> None:
     missing, unused = (sorted(map(str, report[key])) for key in ("missing_keys", "unexpected_keys"))
     other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
     faults = [
-        f"{len(names)} {what} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+        _several(names, what)
         for what, names in (
             ("weights are missing", missing),
             ("weights are of no use to it", unused),
@@ -250,6 +304,34 @@ def _check_sizes(source: str, model: PreTrainedModel, chat: Chat) -> None:
         )
 
 
+def _check_values(source: str, model: PreTrainedModel, place: Path | None) -> None:
+    """Refuses weights that are not finite, and weights that are not those of the files once they are loaded.
+
+    Args:
+        source: Of the model.
+        model: As it was loaded.
+        place: The folder of the files, None for a GGUF file, whose weights are unpacked.
+    """
+    loaded = revert_weight_conversion(model, model.state_dict())
+    stored = _stored(place) if place is not None else ()
+    faults: dict[str, list[str]] = {"are not finite": [], "are others than in the files once they are loaded": []}
+    not_finite, changed = faults.values()
+    for name, content in stored:
+        tensor, own = content.get_tensor(name), loaded.get(name)
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            not_finite.append(name)
+        elif own is not None and (own.shape != tensor.shape or not torch.equal(own, tensor.to(own.dtype))):
+            changed.append(name)
+    not_finite += [name for name, own in loaded.items() if place is None and not own.isfinite().all()]
+    for what, names in faults.items():
+        if names:
+            raise UserError(f"{source}: {_several(names, f'weights {what}')}; name another copy of the model")
+
+
+def _several(names: list[str], what: str) -> str:
+    return f"{len(names)} {what} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+
+
 def _check_names(file: Path, model: PreTrainedModel) -> set[str]:
     """The names in a written file, which have to be the model's own."""
     with safe_open(file, "pt") as content:
@@ -271,16 +353,36 @@ def _prefixes(others: set[str], trained: set[str]) -> list[str]:
 
 
 def _context(config: Any) -> int | None:
+    """The most tokens that are read alike whatever shares their batch.
+
+    Phi's longrope turns all positions of a batch otherwise once one of its texts is longer than the original context.
+    """
     limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
-    return None if limit is None else int(limit)
+    ropes = [rope for rope in _ropes(config) if rope["rope_type"] == "longrope"]
+    original = [rope.get("original_max_position_embeddings") for rope in ropes]
+    original += [getattr(config, "original_max_position_embeddings", None)] if ropes else []
+    limits = [int(known) for known in (limit, *original) if known]
+    return min(limits, default=None)
 
 
-def _learns_positions(model: PreTrainedModel) -> bool:
-    """Whether positions are looked up in a table, beyond whose end nothing can be read."""
-    words = model.get_input_embeddings()
-    tables = (m for m in text_decoder(model).modules() if isinstance(m, torch.nn.Embedding) and m is not words)
+def _scaled_by_length(config: Any) -> bool:
+    """Whether positions beyond the context change how all texts of a batch are read."""
+    return any(rope["rope_type"] in ("longrope", "dynamic") for rope in _ropes(config))
+
+
+def _ropes(config: Any) -> list[dict[str, Any]]:
+    """The parameters of rotary positions, of which kinds of layers may have their own."""
+    found = getattr(config, "rope_parameters", None) or {}
+    return [rope for rope in (found, *found.values()) if isinstance(rope, dict) and "rope_type" in rope]
+
+
+def _has_table_of_positions(model: PreTrainedModel) -> bool:
+    """Whether positions are looked up in a table, learned or not, beyond whose end nothing can be read."""
+    words, decoder = model.get_input_embeddings(), text_decoder(model)
+    tables = [m.weight for m in decoder.modules() if isinstance(m, torch.nn.Embedding) and m is not words]
+    tables += [buffer for buffer in decoder.buffers() if buffer.ndim == 2]
     limit = _context(text_config(model)) or 0
-    return any(limit <= len(table.weight) <= limit + 2 for table in tables) and limit > 0
+    return any(limit <= len(table) <= limit + 2 for table in tables) and limit > 0
 
 
 # --- what an export needs -------------------------------------------------------------------------------------------
@@ -326,7 +428,7 @@ def main() -> None:
     parser.add_argument("--template", type=Path, help="chat template in place of the model's own")
     a = parser.parse_args()
     settings = Settings(
-        template=None if a.template is None else a.template.read_text(encoding="utf-8"),
+        template=None if a.template is None else read_template(a.template),
         arguments=a.spec["chat_template"] if a.template is None and a.spec["chat_template"] else {},
         response_prefix=a.spec["response_prefix"],
         date=a.spec["date"],

@@ -18,8 +18,8 @@ def text_decoder(model: nn.Module) -> Any:
     """The module that maps token ids to last hidden states."""
     # `nn.Module` does not declare what models of transformers have.
     known: Any = model
-    found = (known.get_decoder(), known.base_model, getattr(model, "model", None))
-    decoder = next(module for module in found if module is not None and module is not model)
+    found: list[Any] = [known.get_decoder(), known.base_model, getattr(model, "model", None)]
+    decoder = next(m for m in found if hasattr(m, "get_output_embeddings") and m is not model)  # some give their head
     return text_decoder(decoder) if decoder.get_output_embeddings() is not None else decoder
 
 
@@ -116,13 +116,13 @@ def has_experts(model: nn.Module) -> bool:
 def adaptable_weights(model: nn.Module) -> tuple[dict[str, nn.Parameter], set[str]]:
     """As `linear_weights`, without those to which an adapter could not be added, or where it would not act.
 
-    These are linear layers with a forward pass of their own, such as routers, and the last one of a state-space mixer,
-    which fused kernels read past its module.
+    These are linear layers that compute something else, such as routers, and the last one of a state-space mixer, which
+    fused kernels read past its module.
     """
     weights, others = linear_weights(model)
     for path, module in model.named_modules():
         names = []
-        if isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward:
+        if isinstance(module, nn.Linear) and not _is_linear(module):
             names.append(f"{path}.weight")
         if hasattr(module, "A_log") and hasattr(module, "D"):
             names.append(f"{path}.out_proj.weight")
@@ -130,6 +130,20 @@ def adaptable_weights(model: nn.Module) -> tuple[dict[str, nn.Parameter], set[st
             if weights.pop(name, None) is not None:
                 others.add(".".join(name.split(".")[-2:]))
     return weights, others
+
+
+@torch.no_grad()
+def _is_linear(module: nn.Linear) -> bool:
+    """Whether a layer gives x W^T + b and nothing else, tried where its class has a forward pass of its own."""
+    if type(module).forward is nn.Linear.forward:
+        return True
+    weight = module.weight
+    x = torch.linspace(-1, 1, module.in_features, dtype=weight.dtype, device=weight.device)[None, None]
+    try:
+        found = module(x)
+    except Exception:  # a router may want other arguments
+        return False
+    return isinstance(found, Tensor) and torch.allclose(found, nn.functional.linear(x, weight, module.bias), rtol=1e-3)
 
 
 def without_config(model: nn.Module) -> nn.Module:

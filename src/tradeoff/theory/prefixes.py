@@ -78,7 +78,7 @@ def main() -> None:
     chat = load_chat(a.base)
     answered = [example for example in data.read(a.examples) if example.response]
     sequences = [chat.encode(example) for example in answered[:ITEMS]]
-    rows = measure(load_base(a.base).to(device(), DTYPES[a.precision]).eval(), sequences)
+    rows = measure(load_base(a.base, DTYPES[a.precision]).to(device()).eval(), sequences)
     write_parquet(a.output, rows)
 
 

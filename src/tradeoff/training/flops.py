@@ -33,8 +33,9 @@ class Work:
         chosen = getattr(text, "num_experts_per_tok", None)
         weights, _ = linear_weights(model)
         linear = sum(w[:chosen].numel() if w.ndim == 3 else w.numel() for w in weights.values())
-        heads = text.num_attention_heads
-        width = text.num_hidden_layers * heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)
+        heads = getattr(text, "num_attention_heads", 0)  # none where all layers are recurrent
+        size = getattr(text, "head_dim", None) or (text.hidden_size // heads if heads else 0)
+        width = text.num_hidden_layers * heads * size
         return cls(linear, inner.get_output_embeddings().weight.numel(), width)
 
     def forward(self, sequence: Sequence) -> int:
