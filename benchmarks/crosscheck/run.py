@@ -8,7 +8,7 @@ import sys
 import time
 
 import common
-from rows import Row
+from rows import UNEXPLAINED, Row
 
 CHECKS = ("classes", "merged", "verdicts", "suites", "steps")
 
@@ -52,10 +52,9 @@ def table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        why = [
-            f"{count} by {causes.setdefault(cause, len(causes) + 1)}" for cause, count in row.reasons.items() if count
-        ]
-        why += [f"{row.unexplained} unexplained"] if row.unexplained and "unexplained" not in row.reasons else []
+        known = {cause: count for cause, count in row.reasons.items() if cause != UNEXPLAINED}
+        why = [f"{count} by {causes.setdefault(cause, len(causes) + 1)}" for cause, count in known.items()]
+        why += [f"{row.unexplained} {UNEXPLAINED}"] if row.unexplained else []
         largest, tolerance = ("" if not row.tolerance else f"{x:.1e}" for x in (row.largest, row.tolerance))
         cells = (row.check, row.against, row.what, row.compared, row.differ, largest, tolerance, ", ".join(why))
         lines.append("| " + " | ".join(map(str, cells)) + " |")
