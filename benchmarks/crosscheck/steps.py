@@ -61,12 +61,12 @@ class Meeting:
         found: Of each step, how far apart the gradients are.
     """
 
-    def __init__(self, pad_id: int) -> None:
+    def __init__(self, row: int | None) -> None:
         self.models: dict[str, nn.Module] = {}
         self.found: list[dict[str, float]] = []
         self._barrier = threading.Barrier(2, timeout=WAIT)
         self._shown: dict[str, dict[str, Tensor]] = {}
-        self._pad_id = pad_id
+        self._row = row
 
     def before_step(self, optimizer: Optimizer, *_: Any) -> None:
         """Called in each trainer's thread before its optimizer's step; ours compares while TRL's waits."""
@@ -76,7 +76,7 @@ class Meeting:
         self._shown[side] = {_plain(n): p.grad for n, p in named if id(p) in held and p.grad is not None}
         self._barrier.wait()
         if side == "ours":
-            self.found.append(apart(self._shown["ours"], self._shown["trl"], self._pad_id))
+            self.found.append(apart(self._shown["ours"], self._shown["trl"], self._row))
         self._barrier.wait()
 
     def give_up(self) -> None:
@@ -84,22 +84,26 @@ class Meeting:
         self._barrier.abort()
 
 
-def apart(ours: dict[str, Tensor], theirs: dict[str, Tensor], pad_id: int) -> dict[str, float]:
+def apart(ours: dict[str, Tensor], theirs: dict[str, Tensor], row: int | None) -> dict[str, float]:
     """Relative distances of the gradients: of all, of the worst parameter, and of all but the padding token's row.
 
-    A parameter's distance is relative to its own gradient, or to a millionth of all if that is more.
+    A parameter's distance is relative to its own gradient, or to a millionth of all if that is more. The last is taken
+    only where that row is given, and up to a factor, since clipping scales by the norm of all.
     """
     assert set(ours) == set(theirs), f"other parameters: {sorted(set(ours) ^ set(theirs))[:4]}"
     norm = sum(torch.linalg.vector_norm(g).item() ** 2 for g in theirs.values()) ** 0.5
-    worst = elsewhere = 0.0
+    worst = 0.0
     for name, gradient in theirs.items():
-        distance = ours[name] - gradient
         size = torch.linalg.vector_norm(gradient).item()
-        worst = max(worst, torch.linalg.vector_norm(distance).item() / max(size, 1e-6 * norm))
-        if "embed_tokens" in name:
-            distance[pad_id] = 0
-        elsewhere += torch.linalg.vector_norm(distance).item() ** 2
-    return {"gradient": _distance(ours, theirs), "worst_parameter": worst, "elsewhere": elsewhere**0.5 / norm}
+        worst = max(worst, torch.linalg.vector_norm(ours[name] - gradient).item() / max(size, 1e-6 * norm))
+    found = {"gradient": _distance(ours, theirs), "worst_parameter": worst}
+    if row is not None:
+        name = next(name for name in theirs if name.endswith("embed_tokens.weight"))
+        ours, theirs = ({**of, name: of[name].index_fill(0, torch.tensor([row]), 0.0)} for of in (ours, theirs))
+        scale = sum((g * theirs[n]).sum().item() for n, g in ours.items())
+        scale /= sum((g * g).sum().item() for g in theirs.values())
+        found["elsewhere"] = _distance(ours, {n: scale * g for n, g in theirs.items()})
+    return found
 
 
 def main() -> None:
@@ -112,7 +116,7 @@ def main() -> None:
         details[name] = compared(name, sequences, chat.pad_id, whole=True)
         made += of_run(name, details[name], "transformers' loss")
     strict = all(row.differ == 0 for row in made)
-    why = "TRL computes head and loss in one pass over the vocabulary in parts" if strict else None
+    why = "TRL's ChunkedLogProbFunction adds up the softmax tile by tile of the vocabulary" if strict else None
     few = sequences[: FEW * BATCH]
     for name in METHODS:
         details[f"{name}, TRL's loss"] = compared(name, few, chat.pad_id)
@@ -183,7 +187,7 @@ def compared(
         padded: Leave transformers' `padding_idx` of the input embedding as it is.
         whole: Let TRL compute its loss from the whole logits.
     """
-    meeting, method = Meeting(pad_id), methods.build(METHODS[name])
+    meeting, method = Meeting(pad_id if padded else None), methods.build(METHODS[name])
     model = load_base(common.MODEL)
     base = {n: p.detach().clone() for n, p in model.named_parameters()}
     order = [n for step in batches.steps(len(sequences), BATCH, 1, 0) for n in step]
