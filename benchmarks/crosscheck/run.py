@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from pathlib import Path
 
 import common
 from rows import UNEXPLAINED, Row
@@ -27,6 +28,10 @@ def main() -> None:
     options = json.dumps({"data": a.data, "items": counts, "tokens": a.tokens, "batch": a.batch})
     if unknown := set(a.checks) - set(CHECKS):
         parser.error(f"no check {sorted(unknown)[0]}; choose of {', '.join(CHECKS)}")
+    if {"verdicts", "suites"} & set(a.checks) and not Path(a.data, "gsm8k").is_dir():
+        parser.error(
+            f"--data {a.data}: has no gsm8k/; name a folder with the files of config/datasets.tsv (DATA=folder)"
+        )
     for check in a.checks:
         started = time.perf_counter()
         found = common.isolated(f"crosscheck/{check}.py", options)
