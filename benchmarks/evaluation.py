@@ -55,7 +55,7 @@ def theirs() -> list[str]:
     """lm-eval's command line on our task files."""
     drawn = json.dumps({"count": ITEMS, "seed": 0})
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--tasks", ",".join(SUITES)]
-    command += ["--model_args", f"pretrained={common.MODEL},dtype=float32", "--batch_size", str(BATCH)]
+    command += ["--model_args", f"pretrained={common.WEIGHTS},dtype=float32", "--batch_size", str(BATCH)]
     command += ["--include_path", str(TASKS), "--metadata", drawn, "--device", "cpu", "--apply_chat_template"]
     return [*command, "--log_samples", "--output_path", str(common.OUTPUT / "lm_eval")]
 

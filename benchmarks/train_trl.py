@@ -31,14 +31,14 @@ class Clock(TrainerCallback):
 def main() -> None:
     file, batch = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(common.THREADS)
-    tokenizer = AutoTokenizer.from_pretrained(common.MODEL)
+    tokenizer = AutoTokenizer.from_pretrained(common.WEIGHTS)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     dataset = Dataset.from_list(
         [{"prompt": r["messages"], "completion": [{"role": "assistant", "content": r["response"]}]} for r in rows]
     )
     clock = Clock()
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(common.MODEL, dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(common.WEIGHTS, dtype=torch.float32),
         processing_class=tokenizer,
         train_dataset=dataset,
         callbacks=[clock],

@@ -56,6 +56,7 @@ NO_ADAPTER = {
     "falcon_h1": {"conv1d.weight", "out_proj.weight"},
     "gpt_oss": {"experts.gate_up_proj_bias", "experts.down_proj_bias", "router.weight"},
     "llama4": {"router.weight"},
+    "gpt_neo": {"wpe.weight"},
     "gpt2": {"wpe.weight"},
 }
 

@@ -408,6 +408,18 @@ def test_evaluation_in_bfloat16_is_that_of_a_model_stored_in_bfloat16(source, tm
     assert torch.equal(found(input_ids=ids).logits, expected(input_ids=ids).logits)
 
 
+def test_an_imported_model_stops_in_other_programs_where_it_stops_here(source, tmp_path):
+    """Where only the tokenizer names the end token, as for a GGUF file, whose export copies no generation config."""
+    (source / "generation_config.json").unlink()
+    write_json(source / "config.json", {**read_json(source / "config.json"), "eos_token_id": None})
+    base = tmp_path / "base"
+    card = import_base(f"folder:{source}", None, base)
+    write_json(base / CARD, card)
+    assert card["chat"]["stops"] == []
+    assert read_json(base / MODEL / "generation_config.json")["eos_token_id"] == [tiny.END_ID]
+    assert load_base(base).generation_config.eos_token_id == [tiny.END_ID]
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_base_that_was_changed_since_is_not_loaded(source, tmp_path, name):
     base = tmp_path / "base"

@@ -67,9 +67,8 @@ def import_base(
         probed = probe(model, chat)
     aside = folder / ".import"
     shutil.rmtree(aside, ignore_errors=True)  # of an import that was killed
-    model.generation_config = GenerationConfig(
-        eos_token_id=sorted(chat.stops)
-    )  # what the source says may be no valid file
+    # What the source says may be no valid file; and other programs stop where this one does.
+    model.generation_config = GenerationConfig(eos_token_id=sorted(chat.ends))
     model.save_pretrained(aside, max_shard_size="1TB", save_original_format=False)
     chat.tokenizer.save_pretrained(aside)
     names = _check_names(aside / WEIGHTS, model)
