@@ -326,11 +326,11 @@ ENDLESS += ("1. ", "(", "= (", "$", "-", " ", "\n", "1{,}", "9", "0,", "1 x ", "
 @pytest.mark.parametrize("piece", ENDLESS)
 @pytest.mark.parametrize("begin", ["", "answer is ", "1=", "\\frac{"])
 def test_the_time_is_linear(begin, piece):
-    """160 KB take half a second; in time that grows with the square they take minutes."""
-    text = begin + piece * (160_000 // len(piece))
+    """40 KB take a tenth of a second; in time that grows with the square they take seconds."""
+    text = begin + piece * (40_000 // len(piece))
     started = time.process_time()
     lenient_answer(text)
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 4
 
 
 @given(st.integers(0, 99), st.integers(1, 99), st.sampled_from(("#### {}", "The answer is {}.", "Answer: {}")))

@@ -1,9 +1,9 @@
 """Jobs that run side by side on one workstation get a GPU each."""
 
+import multiprocessing
 import os
 import re
 import subprocess
-import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,38 +14,40 @@ from tradeoff import machine
 
 ROOT = Path(__file__).parents[1]
 
-CHILD = """
-import os, sys
-from pathlib import Path
-import torch
-from tradeoff import machine
-torch.cuda.device_count = lambda: int(sys.argv[2])
-machine.LOCKS = Path(sys.argv[1])
-machine.take()
-print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
-sys.stdin.read()
-"""
+FORK = multiprocessing.get_context("fork")  # what is imported here is not imported again
+
+
+def held(line, locks, gpus, environment):
+    """A job that takes what it gets and holds it until it is told to end."""
+    for name in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SLURM_JOB_ID"):
+        os.environ.pop(name, None)
+    os.environ.update(environment)
+    torch.cuda.device_count = lambda: gpus
+    torch.set_num_threads = lambda count: None
+    machine.LOCKS, machine.print = locks, lambda text, flush: line.send(text)
+    machine.take()
+    line.send(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    line.recv()
 
 
 @contextmanager
 def job(locks, gpus=2, **environment):
-    """A process that takes what it gets and holds it until its input ends."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SLURM_JOB_ID")}
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(locks), str(gpus)],
-        env={**kept, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    """A process beside this one, and the line to it."""
+    here, there = FORK.Pipe()
+    child = FORK.Process(target=held, args=(there, locks, gpus, environment), daemon=True)
+    child.line = here
+    child.start()
     try:
         yield child
     finally:
-        child.communicate()
+        if child.is_alive():
+            here.send("end")
+        child.join()
 
 
 def given(child):
-    return child.stdout.readline().strip()
+    assert child.line.poll(60)
+    return child.line.recv()
 
 
 def test_each_job_has_a_gpu_of_its_own_and_the_next_one_waits(tmp_path):
@@ -56,7 +58,7 @@ def test_each_job_has_a_gpu_of_its_own_and_the_next_one_waits(tmp_path):
         with job(tmp_path, **visible) as three:
             assert given(three) == "waits for a GPU that other jobs hold"
             found["5"].kill()
-            found["5"].wait()
+            found["5"].join()
             assert given(three) == "5"
 
 
@@ -89,7 +91,7 @@ def test_allocations_on_one_node_may_give_their_gpus_the_same_number(tmp_path):
     ("environment", "gpus", "expected"),
     [
         ({}, 2, {"0", "1"}),
-        ({}, 0, {"None"}),
+        ({}, 0, {None}),
         ({"CUDA_VISIBLE_DEVICES": ""}, 0, {""}),
         ({"CUDA_VISIBLE_DEVICES": "0"}, 0, {"0"}),
     ],
