@@ -288,6 +288,10 @@ def test_the_package_gives_the_value_of_the_textbook(name, inputs, value):
         ("-", None),
         ("", None),
         ("not enough information", None),
+        ("150 - (90 + 12) = 48 mEq/L", 48),
+        ("BMI = 70 / 3 = 23.3", 23.3),
+        ("a ratio = high", None),
+        ("7 points = low risk", 7),
     ],
 )
 def test_a_number_is_read_as_a_person_would(text, number):

@@ -318,6 +318,28 @@ def test_a_number_is_read_back_however_it_is_written(number, dress, ending):
     assert lenient_answer(ending.replace("{}", dress(number)).replace("{{", "{").replace("}}", "}")) == number
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("Answer: 6.02e-23", "6.02e-23"),
+        ("Answer: 1.5 × 10^6", "1500000"),
+        (r"\boxed{1.2 \times 10^{5}}", "120000"),
+        ("The answer is 3.5 × 10⁻³.", "0.0035"),
+        ("so it is 10²", "100"),
+        ("The answer is: 3^2 = 9", "9"),
+        ("The answer is 20% of 50 = 10", "10"),
+        ("The answer is 20% of the class", "20"),
+        ("The answer is 5 per day * 3 days = 15", "15"),
+        ("Answer: 15 = 5 * 3", "15"),
+        ("#### 15 = 5 * 3", "15"),
+        ("#### 9 * 2 = 3 * 6 = 18", "18"),
+        ("Answer: 5 apples of 7", "5"),
+    ],
+)
+def test_scientific_notation_and_calculations_in_any_order(text, number):
+    assert lenient_answer(text) == Decimal(number)
+
+
 # Text that a pattern could go through again and again: each piece many times, after each beginning.
 ENDLESS = ("answer is ", "answer: ", "answer to ", "answer is one. ", "####", "\\boxed{", "\\frac{", "1=", ",22", "**1")
 ENDLESS += ("1. ", "(", "= (", "$", "-", " ", "\n", "1{,}", "9", "0,", "1 x ", "*", "\\text{", "<<", ".234", "1/")

@@ -59,7 +59,6 @@ def test_the_card_has_the_hash_of_every_file(tiny_base):
     names = {str(path.relative_to(model)) for path in model.rglob("*") if path.is_file()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"} <= names
     assert card["files"] == {name: sha256_file(tiny_base / MODEL / name) for name in names}
-    assert card["sha256"] == card["files"]["model.safetensors"]
 
 
 def test_weights_in_a_pickle_are_not_read(source, tmp_path):
@@ -234,6 +233,22 @@ def test_the_card_says_what_was_found(source, tmp_path):
     assert card["probe"]["losses"] < 1e-5
     assert card["probe"]["generation"] < 1e-5
     assert "original/generation_config.json" in card["files"]
+
+
+def test_a_base_is_known_by_all_that_is_read_of_it(source, tmp_path):
+    """Not by its weights alone: a configuration, a tokenizer or a limit changes every number as well."""
+    config = read_json(source / "config.json")
+    found = {imported(source, tmp_path / "0")["sha256"], imported(source, tmp_path / "0")["sha256"]}
+    assert len(found) == 1
+    for number, change in enumerate(
+        ({"rope_parameters": {**config["rope_parameters"], "rope_theta": 3.0}}, {"max_position_embeddings": 99})
+    ):
+        write_json(source / "config.json", {**config, **change})
+        found.add(imported(source, tmp_path / str(number + 1))["sha256"])
+    write_json(source / "config.json", config)
+    tiny.tokenizer(begins=True).save_pretrained(source)
+    found.add(imported(source, tmp_path / "3")["sha256"])
+    assert len(found) == 4
 
 
 def test_weights_keep_the_precision_of_their_file_whatever_the_configuration_says(source, tmp_path):

@@ -17,7 +17,7 @@ from tradeoff.evaluation.evaluate import Evaluator
 from tradeoff.evaluation.task import Task
 from tradeoff.models.base import load_result
 from tradeoff.models.chat import Chat
-from tradeoff.provenance import CARD, digest, packages, read_json, write_json
+from tradeoff.provenance import CARD, base_run_id, digest, packages, read_json, write_json
 from tradeoff.study import Study
 
 STUDY = {
@@ -123,6 +123,10 @@ def test_other_items_or_limits_are_another_evaluation_of_that_benchmark_alone(ti
     for options in ({"items": 4}, {"items": 3, "max_new_tokens": 9}):
         after = keys(evaluator(tiny_base, root, general={**STUDY["general"], "arithmetic_mini": options}))
         assert {name for name in before if before[name] != after[name]} == {"arithmetic_mini"}
+
+
+def test_two_models_with_the_same_weights_are_two_bases_in_the_tables():
+    assert base_run_id("thinking", "b" * 64) != base_run_id("answering", "b" * 64)
 
 
 def test_another_task_version_is_another_evaluation(tiny_base, root):

@@ -15,7 +15,7 @@ from tradeoff.domains import kind
 from tradeoff.errors import UserError
 from tradeoff.evaluation import IN_USER_TURN, NO_TEMPLATE
 from tradeoff.evaluation.samples import Prompting, Sample, table
-from tradeoff.provenance import CARD, write_json
+from tradeoff.provenance import CARD, base_run_id, write_json
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
 from tradeoff.tables.collect import Entry, collect
@@ -29,7 +29,7 @@ KNOWN = {name: evaluation.of_domain(name, kind(name)()) for name in (DOMAIN, "sh
 KNOWN |= {name: evaluation.general(name) for name in (*GENERAL, "ifeval_mini")}
 BENCHMARKS = {name: KNOWN[name] for name in (DOMAIN, *GENERAL)}
 SCORED = {DOMAIN: ["arithmetic_mini"]}
-PROMPTING = Prompting("none", NO_TEMPLATE, None, 0, 48, "float32", 8, "torch 2")
+PROMPTING = Prompting("none", NO_TEMPLATE, None, 0, 48, "float32", 8, "torch 2", "cpu")
 COST = {"tokens": 101, "seconds": 2.5, "flops": 5e9, "peak_memory_bytes": 16}
 UPDATE = {"delta_norm": 1.5, "share_moved": 0.75, "share_kept_bfloat16": 0.125}
 # Outcomes of four items of each benchmark; base_text counts nats.
@@ -205,7 +205,7 @@ def test_collected_runs_are_the_same_in_any_order_and_fit_the_schema(entries, tm
         assert pq.read_schema(tmp_path / "samples.parquet").equals(schemas.SAMPLES)
     base = expected[expected["method"] == BASE]
     assert base[["domain", "learning_rate", "seed", "revision"]].isna().all(axis=None)
-    assert set(base["run_id"]) == {"b" * 16}
+    assert set(base["run_id"]) == {base_run_id("tiny", "b" * 64)}
 
 
 @pytest.mark.parametrize(
@@ -366,6 +366,7 @@ def test_scores_of_one_benchmark_under_different_settings_are_refused(entries):
         ({"system_prompt": "Be brief."}, "system_prompt is None for base and 'Be brief.' for sft"),
         ({"batch_size": 16}, "batch_size is 8 for base and 16 for sft"),
         ({"packages": "torch 3"}, "packages is 'torch 2' for base and 'torch 3' for sft"),
+        ({"device": "cuda"}, "device is 'cpu' for base and 'cuda' for sft"),
         ({"precision": "bfloat16"}, "precision is 'float32' for base and 'bfloat16' for sft"),
     ):
         pq.write_table(table(items(BETTER), replace(PROMPTING, **changed)), entries[1].folder / "samples.parquet")

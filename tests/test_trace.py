@@ -7,7 +7,7 @@ import pytest
 
 from tradeoff import machine, trace
 from tradeoff.errors import UserError
-from tradeoff.provenance import CARD, code_digest, lock_sha256, read_json, sha256_file, write_json
+from tradeoff.provenance import CARD, base_run_id, code_digest, lock_sha256, read_json, sha256_file, write_json
 from tradeoff.tables.collect import Entry, check_one_lock
 
 COMMIT = "c" * 40
@@ -73,8 +73,9 @@ def test_a_row_that_is_a_mean_leads_to_all_its_runs(results):
 
 
 def test_the_base_is_traced_by_its_name_in_the_tables(results):
-    assert told(results, "base").startswith(f"base {'b' * 16}\n  source    hub:owner/name at {COMMIT}")
-    assert told(results, "b" * 16) == told(results, "base")
+    run_id = base_run_id("tiny", "b" * 64)
+    assert told(results, "base").startswith(f"base {run_id}\n  source    hub:owner/name at {COMMIT}")
+    assert told(results, run_id) == told(results, "base")
 
 
 def test_what_was_changed_since_is_said(results):

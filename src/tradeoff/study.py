@@ -120,11 +120,13 @@ class Model(Section):
         return Path(self.chat_template) if isinstance(self.chat_template, str) else None
 
     def files(self) -> list[Path]:
-        """The files of a model in a folder; none of another source, which is known by its commit or package."""
+        """The files of a model in a folder or a package; none of the hub's, which are known by their commit."""
         kind, place = self.source.split(":", 1)
         try:
+            if kind == "package":
+                return [sources.package_file(place)]
             known = sorted(Path(place).iterdir()) if kind == "folder" else []
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # a package that is not there is told when it is read
             return []
         return [file for file in known if file.is_file() and not file.name.startswith(".")]
 
@@ -174,6 +176,14 @@ class Evaluation(Section):
     allow_code_execution: Annotated[bool, Field(description="let a benchmark run code that a model wrote")] = False
 
 
+def _check_distinct(key: str, specs: dict[str, Any]) -> None:
+    """Refuses two entries that say the same under two names: they would be one run, or one base, in all tables."""
+    names = list(specs)
+    for n, name in enumerate(names):
+        if same := next((other for other in names[:n] if specs[other] == specs[name]), None):
+            raise fail(f"{key}.{name}: says the same as {key}.{same}; remove one of them")
+
+
 class Study(Section):
     """A grid of models, domains, methods, learning rates and seeds, and how each run is trained and evaluated."""
 
@@ -209,6 +219,10 @@ class Study(Section):
     def _check_methods(self) -> None:
         if BASE in self.methods:
             raise fail(f"methods.{BASE}: the name is taken by the base model; choose another")
+        _check_distinct("methods", {name: method_spec(method) for name, method in self.methods.items()})
+        _check_distinct(
+            "models", {name: known.model_dump(exclude={"parameters"}) for name, known in self.models.items()}
+        )
         for name, method in self.methods.items():
             if method.source is not None:
                 if method.source not in self.methods:

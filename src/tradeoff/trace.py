@@ -12,7 +12,15 @@ import pandas as pd
 from tradeoff.entries import canonical_rate
 from tradeoff.errors import UserError, command, one_line
 from tradeoff.machine import PROVENANCE
-from tradeoff.provenance import CARD, canonical_json, code_digest, lock_sha256, read_json, sha256_file
+from tradeoff.provenance import (
+    CARD,
+    base_run_id,
+    canonical_json,
+    code_digest,
+    lock_sha256,
+    read_json,
+    sha256_file,
+)
 from tradeoff.tables import schemas
 
 BASE_FOLDER = "models/*/card.json"
@@ -52,8 +60,9 @@ def _runs(results: Path, asked: list[str]) -> Iterator[Iterator[str]]:
 def _bases(results: Path, asked: list[str]) -> Iterator[Iterator[str]]:
     for card in sorted(results.glob(BASE_FOLDER)):
         content = read_json(card)
-        if set(asked) <= {content["sha256"][:16], card.parent.name, "base"} and asked != [card.parent.name]:
-            yield iter([f"base {content['sha256'][:16]}", *_base(card), *_scores(results, content["sha256"][:16])])
+        run_id = base_run_id(card.parent.name, content["sha256"])
+        if set(asked) <= {run_id, card.parent.name, "base"} and asked != [card.parent.name]:
+            yield iter([f"base {run_id}", *_base(card), *_scores(results, run_id)])
 
 
 def _cards(results: Path) -> list[Path]:

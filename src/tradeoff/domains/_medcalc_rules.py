@@ -40,7 +40,10 @@ def read_answer(response: str, kind: Kind) -> Value | None:
     lines = _ANSWER_LINE.findall(ascii_digits(common(response)))
     if not lines:
         return None
-    return read_date(lines[-1]) if kind == "date" else read_number(lines[-1])
+    if kind == "date":
+        return read_date(lines[-1])
+    result = read_number(lines[-1].rpartition("=")[2])  # of "150 - (90 + 12) = 48"
+    return read_number(lines[-1]) if result is None else result
 
 
 def is_right(found: Value, kind: Kind, lower: Value, upper: Value) -> bool:

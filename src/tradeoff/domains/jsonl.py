@@ -63,7 +63,7 @@ class Jsonl(Domain):
     """
 
     kind = "jsonl"
-    version = "1.2"
+    version = "1.3"
     train: Annotated[str, Field(min_length=1)]
     test: Annotated[str, Field(min_length=1)]
     scorer: Literal["exact", "number", "choice", "contains", "regex"] = "exact"

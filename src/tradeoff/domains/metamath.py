@@ -34,7 +34,7 @@ class MetaMath(Domain):
 
     kind = "metamath"
     size = Size(train=395_000, test=1_319, prompt=110, response=200)
-    version = "1.2"
+    version = "1.3"
     metrics = (Metric("exact_match"),)
     excludes = frozenset({"gsm8k"})
     max_new_tokens: Annotated[int, Field(ge=1)] = 512

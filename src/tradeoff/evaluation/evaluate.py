@@ -116,6 +116,7 @@ class Evaluator:
             precision=self.settings["precision"],
             batch_size=self.settings["batch_size"],
             packages=packages(),
+            device=device().type,
         )
 
     def _samples(self, name: str) -> list[Sample]:

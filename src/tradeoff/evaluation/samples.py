@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         pa.field("precision", pa.string(), nullable=False),
         pa.field("batch_size", pa.int32(), nullable=False),
         pa.field("packages", pa.string(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
         pa.field("values", VALUES, nullable=False),
         pa.field("weights", VALUES, nullable=False),
         pa.field("class_weights", pa.map_(pa.string(), pa.field("classes", VALUES, nullable=False)), nullable=False),
@@ -59,7 +60,8 @@ class Prompting:
         max_new_tokens: Generation limit; None where nothing is generated.
         precision: Of the weights in evaluation.
         batch_size: Prompts at once.
-        packages: Versions of those that can move a score.
+        packages: Versions of those that can move a score, and Python's.
+        device: "cpu" or "cuda", whose kernels round differently.
     """
 
     template: str
@@ -70,6 +72,7 @@ class Prompting:
     precision: str
     batch_size: int
     packages: str
+    device: str
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from tradeoff.models.base import MODEL, ORIGINAL, REST, WEIGHTS, model_class, pa
 from tradeoff.models.chat import Chat, Settings, read_template
 from tradeoff.models.parts import text_config, text_decoder, text_parameters
 from tradeoff.models.probe import probe
-from tradeoff.provenance import CARD, canonical_json, sha256_file, write_json
+from tradeoff.provenance import CARD, canonical_json, sha256_file, sha256_text, write_json
 from tradeoff.sources import package_file
 
 SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")  # files beside the weights
@@ -78,19 +78,25 @@ def import_base(
     shutil.rmtree(folder / MODEL, ignore_errors=True)
     aside.replace(folder / MODEL)
     trained = text_parameters(model)
+    read: dict[str, Any] = {  # what an evaluation or a training reads of it
+        "files": {name: sha256 for name, sha256 in files.items() if not name.startswith(f"{ORIGINAL}/")},
+        "chat": {**chat.identity, "stops": sorted(chat.stops)},
+        "context": _context(text_config(model)),
+        "hard_context": _has_table_of_positions(model) or _scaled_by_length(text_config(model)),
+    }
     return {
         "source": source,
         "revision": revision,
         "source_sha256": _origin(source, revision, place),
-        "sha256": files[WEIGHTS],
+        "sha256": sha256_text(canonical_json(read)),
         "files": files,
         "dtype": str(model.dtype).removeprefix("torch."),
         "architecture": type(model).__name__,
         "parameters": sum(parameter.numel() for parameter in trained.values()),
         "not_trained": _prefixes(names - set(trained), set(trained)),
-        "context": _context(text_config(model)),
-        "hard_context": _has_table_of_positions(model) or _scaled_by_length(text_config(model)),
-        "chat": {**chat.identity, "stops": sorted(chat.stops), "sample": sample},
+        "context": read["context"],
+        "hard_context": read["hard_context"],
+        "chat": {**read["chat"], "sample": sample},
         "probe": probed,
     }
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tradeoff.errors import UserError
 from tradeoff.evaluation import Benchmark, samples
 from tradeoff.parquet import read_parquet
-from tradeoff.provenance import CARD, read_json
+from tradeoff.provenance import CARD, base_run_id, read_json
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
 
@@ -89,7 +89,7 @@ def collect(entries: list[Entry], benchmarks: Mapping[str, Benchmark]) -> pd.Dat
                 if not any(metric in dict(values) for values in rows["values"]):
                     raise UserError(f"{entry.folder}/samples.parquet: no {metric} of {name}; delete it and run again")
         run = {
-            "run_id": card["sha256"][:16] if entry.method == BASE else card["run_id"],
+            "run_id": base_run_id(entry.model, card["sha256"]) if entry.method == BASE else card["run_id"],
             "model": entry.model,
             "revision": base["revision"],
             "domain": entry.domain,

@@ -97,12 +97,13 @@ NUMBER = re.compile(r"(?<!\w)-?\$?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+
 LEFT_SIDE = re.compile(r"(?:[^\n.=]|\.[0-9])*+(=?)")
 
 
-def items(count: int = 64, seed: int = 0, **_: Any) -> dict[str, datasets.Dataset]:
-    """The test split: `count` problems, of one and two steps in turn, the first of any longer draw.
+def items(count: int | None = 64, seed: int = 0, **_: Any) -> dict[str, datasets.Dataset]:
+    """The test split: `count` problems, or all, of one and two steps in turn, the first of any longer draw.
 
     Raises:
         ValueError: more than `MOST_ITEMS` are asked for.
     """
+    count = MOST_ITEMS if count is None else count
     if count > MOST_ITEMS:
         raise ValueError(f"arithmetic_mini has at most {MOST_ITEMS} items, not {count}")
     problems = {steps: _problems(steps, random.Random(f"arithmetic_mini {seed} {steps}")) for steps in TEMPLATES}

@@ -142,12 +142,13 @@ CONSTRAINTS = (
 # fmt: on
 
 
-def items(count: int = 64, seed: int = 0, **_: Any) -> dict[str, datasets.Dataset]:
-    """The test split: `count` prompts with the fields of google/IFEval, the first of any longer draw.
+def items(count: int | None = 64, seed: int = 0, **_: Any) -> dict[str, datasets.Dataset]:
+    """The test split: `count` prompts, or all, with the fields of google/IFEval, the first of any longer draw.
 
     Raises:
         ValueError: more than `MOST_ITEMS` are asked for.
     """
+    count = MOST_ITEMS if count is None else count
     if count > MOST_ITEMS:
         raise ValueError(f"ifeval_mini has at most {MOST_ITEMS} items, not {count}")
     rows: dict[str, dict[str, Any]] = {}
