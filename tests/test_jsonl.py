@@ -491,7 +491,8 @@ def test_case_counts_when_it_is_asked_to():
     assert score("regex", "in paris", ["Paris"], ignore_case=False).values == {"accuracy": 0.0}
     letters = domain(scorer="choice", choices=("A", "B"), ignore_case=False)
     assert letters.score("It is a B.", {"label": "B"}).label == "B"
-    assert domain(scorer="choice", choices=("A", "B")).score("It is a B.", {"label": "B"}).label == "A"
+    words = domain(scorer="choice", choices=("Yes", "No"))
+    assert words.score("no", {"label": "No"}).label == "No"
 
 
 @pytest.mark.parametrize(
@@ -616,6 +617,10 @@ def kind_of_letter(character):
     return "letter" if character.isalnum() or character == "_" else "none"
 
 
+def is_all_that_is_said(text, at, end):
+    return all(len(rest) <= 9 and re.fullmatch(r"\W*", rest) for rest in (text[:at], text[end:]))
+
+
 def named_slowly(choices, text):
     """Every place from the left, every choice from the longest, and the characters before and after by themselves."""
     found, at = [], 0
@@ -628,7 +633,9 @@ def named_slowly(choices, text):
             first, last = kind_of_letter(choice[0]), kind_of_letter(choice[-1])
             begins = {"spaceless": True, "hangul": before != "hangul"}.get(first, before not in ("letter", "mark"))
             ends = "mark" not in after and (after != "letter" or last in ("spaceless", "hangul"))
-            if text[at:end].casefold() == choice.casefold() and begins and ends:
+            alone = len(choice) > 1 or not choice.isalpha() or is_all_that_is_said(text, at, end)
+            same = text[at:end] == choice or (alone and text[at:end].casefold() == choice.casefold())
+            if same and begins and ends:
                 found.append(choice)
                 at = end
                 break
@@ -645,6 +652,20 @@ def test_choices_are_named_as_a_slow_reader_names_them(choices, text):
     choices, text = [unicodedata.normalize("NFC", c) for c in choices], unicodedata.normalize("NFC", text)
     assume(all(not {kind_of_letter(c[0]), kind_of_letter(c[-1])} & {"mark", "spaceless mark", "none"} for c in choices))
     assert _scorers.Choice(tuple(choices), True).named(text) == named_slowly(choices, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("This is a clear case of C.", ["C"]),
+        ("b", ["B"]),
+        ("(b).", ["B"]),
+        ("I choose B", ["B"]),
+        ("The answer is (D), as a and b are not", ["D"]),
+    ],
+)
+def test_a_letter_counts_in_its_own_case_or_alone(text, expected):
+    assert _scorers.Choice(("A", "B", "C", "D"), True).named(text) == expected
 
 
 @pytest.mark.parametrize("piece", ["答案是Exact。", "a", "Answer: ", "**Answer:", "no ", "\n> - ", "e\u0301", "１"])

@@ -335,7 +335,10 @@ def _alternatives(choices: Sequence[str], ignore_case: bool) -> tuple[Any, list[
 
 
 def _whole_word(word: str) -> str:
-    """A pattern of a word that neither begins nor ends inside another; a mark belongs to the letter before it."""
+    """A pattern of a word that neither begins nor ends inside another; a mark belongs to the letter before it.
+
+    A single letter counts in its own case, lest the article "a" be choice A, or else where nothing but it is said.
+    """
     other = rf"{_SPACELESS}\p{{Hangul}}"
     before, after = rf"(?<![[\w\p{{M}}]--[{other}]])", rf"(?![[\w--[{other}]]\p{{M}}])"
     if regex.match(rf"[{_SPACELESS}]", word):
@@ -344,7 +347,10 @@ def _whole_word(word: str) -> str:
         before = r"(?<!\p{Hangul})"
     if regex.search(rf"[{other}]\p{{M}}*\Z", word):
         after = r"(?!\p{M})"
-    return before + regex.escape(word, special_only=True) + after
+    spelled = regex.escape(word, special_only=True)
+    if len(word) == 1 and word.isalpha():
+        spelled = rf"(?:(?-i:{spelled})|(?<=\A\W{{0,9}}){spelled}(?=\W{{0,9}}\Z))"
+    return before + spelled + after
 
 
 @cache
