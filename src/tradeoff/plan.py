@@ -87,7 +87,7 @@ def costs(study: Study) -> dict[str, Cost]:
                 cost, stage = _trained(study, domain, method, weights)
                 for _ in range(len(study.learning_rates) * len(study.seeds)):
                     stages[stage] += cost
-                    for _ in (*study.trajectory, 1):
+                    for _ in range(len(study.trajectory) + 1):
                         stages["evaluate"] += asked
     return stages
 

@@ -52,7 +52,7 @@ def run_id(spec: dict[str, Any], base_sha256: str, data_sha256: str) -> str:
 
 
 def base_run_id(model: str, base_sha256: str) -> str:
-    """What stands for a run's id in the rows of a base; two models of a study may have the same weights."""
+    """The `run_id` of a base in the tables. It depends on the model's name: two models may have the same weights."""
     return digest({"model": model, "base_sha256": base_sha256})
 
 

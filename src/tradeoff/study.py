@@ -120,19 +120,25 @@ class Model(Section):
         return Path(self.chat_template) if isinstance(self.chat_template, str) else None
 
     def files(self) -> list[Path]:
-        """The files of a model in a folder or a package; none of the hub's, which are known by their commit."""
+        """The files of a model in a folder; none of another source."""
         kind, place = self.source.split(":", 1)
         try:
-            if kind == "package":
-                return [sources.package_file(place)]
             known = sorted(Path(place).iterdir()) if kind == "folder" else []
-        except (OSError, ValueError):  # a package that is not there is told when it is read
+        except (OSError, ValueError):
             return []
         return [file for file in known if file.is_file() and not file.name.startswith(".")]
 
+    def package_sha256(self) -> str | None:
+        """The hash of a package's file, wherever and whenever it was installed; None for another source."""
+        kind, place = self.source.split(":", 1)
+        try:
+            return sources.sha256(sources.package_file(place)) if kind == "package" else None
+        except UserError:  # the import says that it is missing
+            return None
+
     def settings(self) -> Settings:
         """How the model is to be talked to."""
-        from tradeoff.models.chat import Settings, read_template  # imports transformers, unlike a study that is read
+        from tradeoff.models.chat import Settings, read_template  # transformers, which reading a study does not need
 
         file = self.template_file
         return Settings(

@@ -14,6 +14,7 @@ rule import_base:
         "../../envs/tradeoff.yaml"
     params:
         spec=lambda wildcards: canonical_json(STUDY.model_spec(wildcards.model)),
+        package=lambda wildcards: STUDY.all_models[wildcards.model].package_sha256() or "",
         template=lambda wildcards, input: f"--template {quote(str(input.template))}" if input.template else "",
         code=code_digest(["tradeoff.models.import_base"]),
     shell:

@@ -226,9 +226,9 @@ class Chat:
         """Refuses an argument that the template does not read, such as one with a letter too many."""
         if not self.settings.arguments:
             return
-        known = find_undeclared_variables(
-            _compile_jinja_template(self._template or "").environment.parse(self._template or "")
-        )
+        if self._template is None:
+            raise UserError(f"models.{self.name}.chat_template: the model has no chat template; remove the arguments")
+        known = find_undeclared_variables(_compile_jinja_template(self._template).environment.parse(self._template))
         for name in self.settings.arguments:
             if name not in known:
                 hint = nearest(name, sorted(known - {"messages", "add_generation_prompt"}))
