@@ -40,6 +40,34 @@ def machine() -> dict[str, Any]:
     }
 
 
+def evaluation_job(name: str, base: Path, root: Path, **study: Any) -> list[str]:
+    """The command of a job that evaluates a base on a study's general benchmarks.
+
+    Args:
+        name: Of the study, and the job's label.
+        base: Folder of the imported base.
+        root: Where the job reads sources, keeps outcomes and writes `samples.parquet`.
+        study: Keys of the study: `general`, `evaluation` and what they need.
+    """
+    from tradeoff.study import Study
+
+    smallest = {
+        "study": name,
+        "models": {"model": {"source": SOURCE}},
+        "domains": ["shop_mini"],
+        "methods": {"sft": {"recipe": "sft"}},
+        "learning_rates": ["1e-5"],
+        "seeds": [0],
+        "data": {"train": 2, "test": 2},
+        "training": {"epochs": 1, "batch_size": 1},
+    }
+    checked = Study.model_validate({**smallest, **study})
+    specs = {suite: {**checked.benchmark_spec(suite), "code": ""} for suite in checked.general}
+    command = [sys.executable, "-m", "tradeoff.evaluation.evaluate", "--base", str(base), "--label", name]
+    command += ["--root", str(root), "--settings", json.dumps(checked.evaluation_spec())]
+    return [*command, "--benchmarks", json.dumps(specs), "--output", str(root / "samples.parquet")]
+
+
 def has_bfloat16() -> bool:
     """Whether the processor has instructions for it; oneDNN says so of all with AVX-512, and emulates it slowly."""
     import torch

@@ -9,7 +9,6 @@ import sys
 import common
 
 from tradeoff.evaluation import TASKS
-from tradeoff.study import Study
 
 ROUNDS, ITEMS, BATCH = 2, 48, 24
 SUITES = ["ifeval_mini", "arithmetic_mini"]
@@ -28,27 +27,10 @@ def main() -> None:
 
 def ours() -> list[str]:
     """An evaluation job of the base."""
-    study = Study.model_validate(
-        {
-            "study": "bench",
-            "models": {"model": {"source": common.SOURCE}},
-            "domains": ["shop_mini"],
-            "methods": {"sft": {"recipe": "sft"}},
-            "learning_rates": ["1e-5"],
-            "seeds": [0],
-            "general": SUITES,
-            "data": {"train": 2, "test": 2},
-            "training": {"epochs": 1, "batch_size": 1},
-            "evaluation": {"items": ITEMS, "batch_size": BATCH},
-        }
-    )
-    specs = {name: {**study.benchmark_spec(name), "code": ""} for name in SUITES}
     root = common.OUTPUT / "evaluation"
     shutil.rmtree(root, ignore_errors=True)
-    settings = json.dumps(study.evaluation_spec())
-    command = [sys.executable, "-m", "tradeoff.evaluation.evaluate", "--base", str(common.MODEL), "--label", "bench"]
-    command += ["--root", str(root), "--settings", settings, "--benchmarks", json.dumps(specs)]
-    return [*command, "--output", str(root / "samples.parquet")]
+    evaluation = {"items": ITEMS, "batch_size": BATCH}
+    return common.evaluation_job("bench", common.MODEL, root, general=SUITES, evaluation=evaluation)
 
 
 def theirs() -> list[str]:

@@ -29,7 +29,6 @@ from tradeoff.models.base import load_base, load_chat
 from tradeoff.models.import_base import import_base
 from tradeoff.parquet import read_parquet
 from tradeoff.provenance import CARD, write_json
-from tradeoff.study import Study
 
 FOLDER = common.OUTPUT / "crosscheck"
 PLAIN = FOLDER / "plain"  # the same model without its chat template
@@ -122,27 +121,11 @@ def ours(base: Path, options: dict[str, Any], suites: list[str]) -> dict[str, li
     root = FOLDER / f"ours-{base.name}"
     shutil.rmtree(root, ignore_errors=True)
     general = {name: {"items": options["items"][name], "max_new_tokens": options["tokens"]} for name in suites}
-    study = Study.model_validate(
-        {
-            "study": "crosscheck",
-            "data_root": options["data"],
-            "models": {"model": {"source": common.SOURCE}},
-            "domains": ["shop_mini"],
-            "methods": {"sft": {"recipe": "sft"}},
-            "learning_rates": ["1e-5"],
-            "seeds": [0],
-            "general": general,
-            "data": {"train": 2, "test": 2},
-            "training": {"epochs": 1, "batch_size": 1},
-            "evaluation": {"items": 2, "batch_size": options["batch"], "allow_code_execution": True},
-        }
-    )
     for name in lm_tasks.DATA:
         sources.fetch(sources.registry()[name], options["data"], root / "sources" / f"{name}.json")
-    specs = {name: {**study.benchmark_spec(name), "code": ""} for name in general}
-    command = [sys.executable, "-m", "tradeoff.evaluation.evaluate", "--base", str(base), "--label", "crosscheck"]
-    command += ["--root", str(root), "--settings", json.dumps(study.evaluation_spec())]
-    common.timed([*command, "--benchmarks", json.dumps(specs), "--output", str(root / "samples.parquet")])
+    evaluation = {"items": 2, "batch_size": options["batch"], "allow_code_execution": True}
+    study = {"data_root": options["data"], "general": general, "evaluation": evaluation}
+    common.timed(common.evaluation_job("crosscheck", base, root, **study))
     found: dict[str, list[dict[str, Any]]] = {}
     for row in read_parquet(root / "samples.parquet").to_pylist():
         found.setdefault(row["benchmark"], []).append({**row, "values": dict(row["values"])})
