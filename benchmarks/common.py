@@ -44,12 +44,12 @@ def evaluation_job(name: str, base: Path, root: Path, **study: Any) -> list[str]
     """The command of a job that evaluates a base on a study's general benchmarks.
 
     Args:
-        name: Of the study, and the job's label.
+        name: Of the study.
         base: Folder of the imported base.
-        root: Where the job reads sources, keeps outcomes and writes `samples.parquet`.
+        root: Where the job reads sources, keeps outcomes and writes `runs/base/samples.parquet`.
         study: Keys of the study: `general`, `evaluation` and what they need.
     """
-    from tradeoff.study import Study
+    from tradeoff.study import BASE, Study
 
     smallest = {
         "study": name,
@@ -63,9 +63,9 @@ def evaluation_job(name: str, base: Path, root: Path, **study: Any) -> list[str]
     }
     checked = Study.model_validate({**smallest, **study})
     specs = {suite: {**checked.benchmark_spec(suite), "code": ""} for suite in checked.general}
-    command = [sys.executable, "-m", "tradeoff.evaluation.evaluate", "--base", str(base), "--label", name]
-    command += ["--root", str(root), "--settings", json.dumps(checked.evaluation_spec())]
-    return [*command, "--benchmarks", json.dumps(specs), "--output", str(root / "samples.parquet")]
+    command = [sys.executable, "-m", "tradeoff.evaluation.evaluate", str(root / "runs" / BASE / "samples.parquet")]
+    command += ["--base", str(base), "--root", str(root), "--settings", json.dumps(checked.evaluation_spec())]
+    return [*command, "--benchmarks", json.dumps(specs)]
 
 
 def has_bfloat16() -> bool:

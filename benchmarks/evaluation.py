@@ -29,7 +29,7 @@ def ours() -> list[str]:
     """An evaluation job of the base."""
     root = common.OUTPUT / "evaluation"
     shutil.rmtree(root, ignore_errors=True)
-    evaluation = {"items": ITEMS, "batch_size": BATCH}
+    evaluation = {"items": ITEMS}
     return common.evaluation_job("bench", common.MODEL, root, general=SUITES, evaluation=evaluation)
 
 

@@ -25,13 +25,14 @@ from tradeoff.models.base import (
     model_class,
 )
 from tradeoff.models.delta import DELTA, Delta
-from tradeoff.models.generation import generate
+from tradeoff.models.generation import Prompt, generate, score
 from tradeoff.models.import_base import import_base
 from tradeoff.models.parts import freeze_rest, has_experts, linear_weights, text_parameters
 from tradeoff.provenance import CARD, read_json, sha256_file, write_json
 from tradeoff.training import batches, packing
 from tradeoff.training.flops import Work
 from tradeoff.training.losses import TokenLosses
+from tradeoff.training.tokens import Sequence
 
 # Of every recipe that trains, two steps.
 RECIPES = {
@@ -147,7 +148,20 @@ def test_a_batch_is_continued_as_each_prompt_alone(base, shared):
     whole = [alone(model, prompt, 14) for prompt in prompts]
     ends = {whole[0][3], whole[1][5]}
     expected = [ids[: next((n for n, token in enumerate(ids, 1) if token in ends), 14)] for ids in whole]
-    assert generate(model, prompts, [14] * 4, ends, tiny.END_ID) == expected
+    asked = [Prompt(ids, 14, shared) for ids in prompts]
+    for budget in (80, 10_000):  # with 80 tokens a row takes another's place
+        assert generate(model, asked, ends, tiny.END_ID, budget) == expected
+
+
+@torch.no_grad()
+def test_likelihoods_are_those_of_the_model_s_own_logits(base):
+    """Three continuations of each of three prompts, which are read once."""
+    model, draw = load_base(base), torch.Generator().manual_seed(1)
+    opening, tails = torch.randint(200, (12,), generator=draw).tolist(), torch.randint(200, (9, 7), generator=draw)
+    prompts = [[*opening, *tails[n, :n].tolist()] for n in (1, 4, 6)]
+    data = [Sequence(str(n), (*prompts[n % 3], *tails[n, n % 3 :].tolist()), len(prompts[n % 3])) for n in range(9)]
+    found = torch.cat([scored.nll_T for scored in score(model, data, tiny.END_ID, 60)])
+    torch.testing.assert_close(found, own_losses(model, data), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

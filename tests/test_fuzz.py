@@ -52,7 +52,7 @@ seeds: [0, 1]
 general: {ifeval_mini: {items: 3}, arithmetic_mini: {max_new_tokens: 9}, base_text: {}}
 data: {train: 8, test: all, seed: 1}
 training: {epochs: 1, batch_size: 2, batch_tokens: 4096, max_length: 512, precision: float32}
-evaluation: {items: 8, batch_size: 2, system_prompt: "Be brief."}
+evaluation: {items: 8, batch_tokens: 512, system_prompt: "Be brief."}
 """
 
 

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from tradeoff import methods
-from tradeoff.models.generation import generate
+from tradeoff.models.generation import Prompt, generate
 from tradeoff.models.precision import autocast
 from tradeoff.training import batches, packing
 from tradeoff.training.losses import TokenLosses
@@ -169,6 +169,6 @@ def test_a_small_rate_moves_weights_under_autocast():
 def test_generation_is_the_cpu_s():
     model, tokenizer = tiny.model().double(), tiny.tokenizer()
     prompts = [tokenizer(text)["input_ids"] for text in ("one and two", "one and three plus", "one")]
-    options = ([30] * len(prompts), [tiny.END_ID], tiny.END_ID)
-    expected = generate(model, prompts, *options)
-    assert generate(model.cuda(), prompts, *options) == expected
+    asked = [Prompt(ids, 30) for ids in prompts]
+    expected = generate(model, asked, [tiny.END_ID], tiny.END_ID)
+    assert generate(model.cuda(), asked, [tiny.END_ID], tiny.END_ID) == expected

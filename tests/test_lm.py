@@ -1,18 +1,18 @@
 """Generation: what the model alone would write, whatever the batch and the generation config; stops, and no room."""
 
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 import tiny
 import torch
 from transformers import GenerationConfig
 
-from tradeoff.errors import UserError
 from tradeoff.evaluation import lm
-from tradeoff.evaluation.lm import GreedyLM, respond
+from tradeoff.evaluation.lm import Question, respond, response_of
 from tradeoff.models import generation
 from tradeoff.models.chat import Chat
-from tradeoff.models.generation import drawn, generate
+from tradeoff.models.generation import Prompt, drawn, generate, score, shared_opening
+from tradeoff.training.tokens import Sequence
 
 PROMPTS = {
     "one": ["hello"],
@@ -20,6 +20,10 @@ PROMPTS = {
     "a shared opening": ["one and two", "one and three plus", "one"],
     "nothing shared": ["a", "bcd", "efghijk lmnop"],
 }
+
+
+def questions(prompts, limit):
+    return [Prompt(ids, limit, shared_opening(prompts)) for ids in prompts]
 
 
 def alone(model, ids, limit, ends):
@@ -36,37 +40,41 @@ def test_a_batch_is_continued_as_each_prompt_alone(texts):
     prompts = [tokenizer(text)["input_ids"] for text in texts]
     ends = sorted({alone(model, prompts[0], 8, [])[3], tiny.END_ID})  # one row ends early, and may leave the batch
     expected = [alone(model, prompt, 20, ends) for prompt in prompts]
-    assert generate(model, prompts, [20] * len(prompts), ends, tiny.END_ID) == expected
+    for budget in (1, 60, 10_000):  # one row at a time, rows that are replaced, all at once
+        assert generate(model, questions(prompts, 20), ends, tiny.END_ID, budget) == expected
     assert len(expected[0]) <= 4
 
 
-def cut(driven):
-    return {number for (_, number), response in driven.responses.items() if response.truncated}
+def asked(model, chat, texts, limit, until=(), context=None, batch_tokens=100):
+    """Responses to texts as they are."""
+    engine = partial(generate, model, ends=chat.ends, pad_id=chat.pad_id, batch_tokens=batch_tokens)
+    (responses,) = respond(engine, chat, [[Question(text, limit, until) for text in texts]], context)
+    return responses
 
 
-def request(text, number, **options):
-    return SimpleNamespace(args=(text, {"until": [], "max_gen_toks": 6} | options), task_name="t", doc_id=number)
-
-
-def test_responses_come_in_the_order_of_the_requests_and_truncation_is_noted(tiny_model):
+def test_responses_come_in_the_order_of_the_questions_and_truncation_is_noted(tiny_model):
     tokenizer = tiny.tokenizer()
-    chat = Chat(tokenizer)
-    driven = GreedyLM(tiny_model, chat, 2)
     texts = ["a", "a longer prompt", "bc", "hello"]
     whole = [alone(tiny_model, tokenizer(t)["input_ids"], 6, [tiny.END_ID]) for t in texts]
-    expected = [tokenizer.decode(w, skip_special_tokens=True) for w in whole]
-    assert driven.generate_until([request(t, n) for n, t in enumerate(texts)]) == expected
-    assert cut(driven) == {n for n, w in enumerate(whole) if w[-1] != tiny.END_ID}
+    found = asked(tiny_model, Chat(tokenizer), texts, 6)
+    assert [r.text for r in found] == [tokenizer.decode(w, skip_special_tokens=True) for w in whole]
+    assert [r.truncated for r in found] == [w[-1] != tiny.END_ID for w in whole]
 
-    stop = expected[0][1]
-    driven = GreedyLM(tiny_model, chat, 2)
-    assert driven.generate_until([request(texts[0], 0, until=[stop])]) == [expected[0].split(stop)[0]]
-    assert cut(driven) == set()
+    stop = found[0].text[1]
+    (stopped,) = asked(tiny_model, Chat(tokenizer), texts[:1], 6, (stop,))
+    assert stopped.text == found[0].text.split(stop)[0]
+    assert not stopped.truncated
 
 
-def test_sampling_is_refused(tiny_model):
-    with pytest.raises(UserError, match="do_sample"):
-        GreedyLM(tiny_model, Chat(tiny.tokenizer()), 1).generate_until([request("a", 0, do_sample=True)])
+def test_each_benchmark_is_told_once_it_has_all_its_responses(tiny_model):
+    """Of three in one queue, the second without a prompt that fits."""
+    chat, told = Chat(tiny.tokenizer(None)), []
+    groups = [[Question(text, 4) for text in texts] for texts in (["a", "bcd"], ["e" * 40], ["f", "gh", "i"])]
+    engine = partial(generate, tiny_model, ends=chat.ends, pad_id=chat.pad_id, batch_tokens=20)
+    found = respond(engine, chat, groups, 32, lambda group, responses: told.append((group, list(responses))))
+    assert dict(told) == dict(enumerate(found))
+    assert sorted(group for group, _ in told) == [0, 1, 2]
+    assert all(len(of) == len(questions) for of, questions in zip(found, groups, strict=True))
 
 
 def test_generation_stops_at_a_stop_string(tiny_model, monkeypatch):
@@ -75,10 +83,9 @@ def test_generation_stops_at_a_stop_string(tiny_model, monkeypatch):
     prompts = [chat.prompt_ids(chat.prompt([{"role": "user", "content": t}])) for t in texts]
     whole = [alone(tiny_model, ids, limit, [tiny.END_ID]) for ids in prompts]
     stop = chat.tokenizer.decode(whole[0][9:11])
-    asked = [chat.prompt([{"role": "user", "content": t}]) for t in texts]
     written = []
-    monkeypatch.setattr(lm, "generate", lambda *a, **o: written.extend(found := generate(*a, **o)) or found)
-    responses = respond(tiny_model, chat, asked, limit, 4, (stop,))
+    monkeypatch.setattr(lm, "response_of", lambda chat, ids, *a: written.append(ids) or response_of(chat, ids, *a))
+    responses = asked(tiny_model, chat, [chat.prompt([{"role": "user", "content": t}]) for t in texts], limit, (stop,))
     for response, ids in zip(responses, whole, strict=True):
         text = chat.tokenizer.decode(ids, skip_special_tokens=True)
         assert response.text == text.split(stop)[0]
@@ -92,17 +99,17 @@ def test_generation_stops_at_a_stop_string(tiny_model, monkeypatch):
 def test_a_base_without_a_template_does_not_write_to_its_limit(tiny_model):
     """Its answer to a benchmark ends where the next question of its own would begin."""
     chat = Chat(tiny.tokenizer(None))
-    (whole,) = respond(tiny_model, chat, ["Answer:"], 60, 1)
-    (cut_short,) = respond(tiny_model, chat, ["Answer:"], 60, 1, (whole.text[10:12],))
+    (whole,) = asked(tiny_model, chat, ["Answer:"], 60)
+    (cut_short,) = asked(tiny_model, chat, ["Answer:"], 60, (whole.text[10:12],))
     assert whole.answer_tokens == 60
     assert cut_short.answer_tokens <= 13
     assert not cut_short.truncated
 
 
 def test_sampled_text_is_the_model_s_own_whatever_its_generation_config_says(tiny_model):
-    prompts = [[1, 2, 3], [4, 5]]
-    plain = generate(tiny_model, prompts, [30, 30], [tiny.END_ID], tiny.END_ID, drawn(3))
-    greedy = generate(tiny_model, prompts, [30, 30], [tiny.END_ID], tiny.END_ID)
+    prompts = [Prompt([1, 2, 3], 30), Prompt([4, 5], 30)]
+    plain = generate(tiny_model, prompts, [tiny.END_ID], tiny.END_ID, choose=drawn(3))
+    greedy = generate(tiny_model, prompts, [tiny.END_ID], tiny.END_ID)
     tiny_model.generation_config = GenerationConfig(
         do_sample=True,
         min_p=0.9,
@@ -112,24 +119,28 @@ def test_sampled_text_is_the_model_s_own_whatever_its_generation_config_says(tin
         repetition_penalty=5.0,
         temperature=0.01,
     )
-    assert generate(tiny_model, prompts, [30, 30], [tiny.END_ID], tiny.END_ID, drawn(3)) == plain != greedy
-    assert generate(tiny_model, prompts, [30, 30], [tiny.END_ID], tiny.END_ID) == greedy
+    assert generate(tiny_model, prompts, [tiny.END_ID], tiny.END_ID, choose=drawn(3)) == plain != greedy
+    assert generate(tiny_model, prompts, [tiny.END_ID], tiny.END_ID) == greedy
+    one_by_one = generate(tiny_model, prompts, [tiny.END_ID], tiny.END_ID, 1, drawn(3))
+    assert one_by_one == plain  # a prompt's draws are its own, whatever is asked beside it
 
 
 def test_draws_have_the_model_s_probabilities():
     p_V = torch.tensor([0.5, 0.25, 0.125, 0.125])
     choose = drawn(0)
-    counts = torch.stack([choose(p_V.log().expand(64, 4)) for _ in range(500)]).flatten().bincount(minlength=4)
+    counts = (
+        torch.stack([choose(p_V.log().expand(64, 4), range(64)) for _ in range(500)]).flatten().bincount(minlength=4)
+    )
     torch.testing.assert_close(counts / counts.sum(), p_V, rtol=0, atol=0.01)
 
 
 def test_a_prompt_that_leaves_no_room_is_counted_and_not_asked(tiny_model):
     chat = Chat(tiny.tokenizer(None))
     prompts = ["a" * 40, "ab", "a" * 29]
-    found = respond(tiny_model, chat, prompts, 8, 2, context=32)
+    found = asked(tiny_model, chat, prompts, 8, context=32)
     assert [r.too_long for r in found] == [True, False, False]
     assert (found[0].text, found[0].answer_tokens) == ("", 0)
-    free = respond(tiny_model, chat, prompts, 8, 2)
+    free = asked(tiny_model, chat, prompts, 8)
     assert not any(r.too_long for r in free)
     assert found[1] == free[1]  # a long neighbour takes nothing from it
     assert found[2].answer_tokens <= 3
@@ -137,11 +148,58 @@ def test_a_prompt_that_leaves_no_room_is_counted_and_not_asked(tiny_model):
 
 
 def test_a_long_prompt_is_read_in_parts_and_gives_the_same(tiny_model, monkeypatch):
-    prompts = [[n % 200 for n in range(50)], [7] * 23]
-    expected = generate(tiny_model, prompts, [6, 6], [], tiny.END_ID)
+    prompts = [Prompt([n % 200 for n in range(50)], 6), Prompt([7] * 23, 6)]
+    expected = generate(tiny_model, prompts, [], tiny.END_ID)
     read = []
-    forward = tiny_model.forward
-    monkeypatch.setattr(tiny_model, "forward", lambda *a, **o: read.append(o["input_ids"].shape[1]) or forward(*a, **o))
+    forward = type(tiny_model.model).forward
+    monkeypatch.setattr(
+        tiny_model.model,
+        "forward",
+        lambda *a, **o: read.append(o["input_ids"].numel()) or forward(tiny_model.model, *a, **o),
+    )
     monkeypatch.setattr(generation, "READ_AT_ONCE", 16)
-    assert generate(tiny_model, prompts, [6, 6], [], tiny.END_ID) == expected
+    assert generate(tiny_model, prompts, [], tiny.END_ID) == expected
     assert max(read) == 16
+
+
+def test_a_shared_opening_is_read_once(tiny_model, monkeypatch):
+    opening = list(range(40))
+    prompts = [Prompt([*opening, n], 3, 40) for n in range(12)]
+    expected = [alone(tiny_model, p.ids, 3, []) for p in prompts]
+    read = []
+    forward = type(tiny_model.model).forward
+    monkeypatch.setattr(
+        tiny_model.model,
+        "forward",
+        lambda *a, **o: read.append(o["input_ids"].numel()) or forward(tiny_model.model, *a, **o),
+    )
+    assert generate(tiny_model, prompts, [], tiny.END_ID, batch_tokens=44 * 4) == expected
+    assert sum(read) == 40 + 12 * 3
+
+
+def test_rows_that_have_ended_give_their_place_to_others(tiny_model, monkeypatch):
+    """Twelve answers of which two are long take little more steps than the long ones."""
+    prompts = [Prompt([n, n + 1], 40 if n < 2 else 4) for n in range(12)]
+    steps = []
+    step = generation._Batch.step
+    monkeypatch.setattr(generation._Batch, "step", lambda batch: steps.append(len(batch._active())) or step(batch))
+    generate(tiny_model, prompts, [], tiny.END_ID, batch_tokens=42 * 4)
+    assert len(steps) == 40
+    assert sum(steps) == 2 * 40 + 10 * 4
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
+def test_likelihoods_are_the_model_s_own(tiny_model, batch_tokens):
+    """Several continuations of one prompt, of a prompt of one token, and of none that is shared."""
+    prompts, texts = [[1, 2, 3]] * 3 + [[9]] * 2 + [[1, 2, 4, 5, 6]], [[1, 2, 3], [4], [5, 6], [7], [8, 9, 10], [3]]
+    found = score(
+        tiny_model,
+        [Sequence(str(n), (*p, *t), len(p)) for n, (p, t) in enumerate(zip(prompts, texts, strict=True))],
+        tiny.END_ID,
+        batch_tokens,
+    )
+    for prompt, text, scored in zip(prompts, texts, found, strict=True):
+        logits_TV = tiny_model(torch.tensor([prompt + text])).logits[0, len(prompt) - 1 : -1]
+        nll_T = torch.nn.functional.cross_entropy(logits_TV, torch.tensor(text), reduction="none")
+        torch.testing.assert_close(scored.nll_T, nll_T, rtol=1e-5, atol=1e-5)
+        assert scored.greedy == bool((logits_TV.argmax(-1) == torch.tensor(text)).all())

@@ -25,7 +25,7 @@ from tradeoff.methods.sft import SFT
 from tradeoff.methods.talr import TALR
 from tradeoff.models.base import load_base, load_result
 from tradeoff.models.delta import Delta
-from tradeoff.models.generation import generate
+from tradeoff.models.generation import Prompt, generate
 from tradeoff.provenance import CARD, canonical_json, read_json, sha256_file, write_json
 from tradeoff.study import method_spec
 from tradeoff.training import batches
@@ -89,7 +89,7 @@ def test_data_that_the_base_writes_itself_is_trained_on(method):
     with torch.no_grad():
         sure.model.norm.weight.mul_(1e6)  # every greedy token has probability 1
     prompts = [[n, n + 1, n + 2] for n in range(8)]
-    written = generate(sure, prompts, [6] * 8, [], tiny.END_ID)
+    written = generate(sure, [Prompt(ids, 6) for ids in prompts], [], tiny.END_ID)
     data = [Sequence(str(n), (*p, *w), 3) for n, (p, w) in enumerate(zip(prompts, written, strict=True))]
     assert tiny.base_nll(sure, data).eq(0).all()
     found = tiny.fit(method, data, base=sure)

@@ -25,9 +25,10 @@ from transformers import (
 from tradeoff.errors import UserError
 from tradeoff.models import import_base as importing
 from tradeoff.models import parts
-from tradeoff.models.base import MODEL, ORIGINAL, WEIGHTS, load_base, load_chat, rounded
+from tradeoff.models.base import MODEL, ORIGINAL, WEIGHTS, load_base, load_chat
 from tradeoff.models.chat import Settings, read_template
 from tradeoff.models.import_base import import_base
+from tradeoff.models.resident import Resident
 from tradeoff.provenance import CARD, read_json, sha256_file, write_json
 from tradeoff.training.flops import Work
 
@@ -416,7 +417,7 @@ def test_a_decoder_whose_head_is_called_its_decoder_is_found():
 def test_evaluation_in_bfloat16_is_that_of_a_model_stored_in_bfloat16(source, tmp_path):
     """Weights are rounded, rotary frequencies are not."""
     imported(source, tmp_path / "base")
-    found = rounded(load_base(tmp_path / "base"), tmp_path / "base", "bfloat16")
+    found = Resident(tmp_path / "base", "bfloat16").model
     expected = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     ids = torch.arange(200)[None]
     assert found.model.rotary_emb.inv_freq.dtype == torch.float32

@@ -78,7 +78,7 @@ def study(tmp_path, tree, files):  # noqa: F811
     content["general"]["gsm8k"]["num_fewshot"] = 2
     content["data"] = {"train": 3, "test": 4}
     content["training"] |= {"epochs": 1, "batch_size": 2, "compile": False, "max_length": 8192}
-    content["evaluation"] |= {"items": 2, "batch_size": 2}
+    content["evaluation"] |= {"items": 2}
     content["study"] = "smoke"
     tree.study.write_text(yaml.safe_dump(content, sort_keys=False))
     (files / "esci").mkdir()

@@ -33,16 +33,8 @@ def made_by(*methods: str, domain: str = "shop_mini", rate: str = "1e-03", seed:
     jobs = set()
     for method in methods:
         run = f"{domain}/{method}/lr={rate}/seed={seed}"
-        jobs |= {f"{'derive' if method == 'average' else 'train'} {run}", *evaluated(run)}
-    return jobs
-
-
-def evaluated(*runs: str) -> set[str]:
-    return {f"evaluate {run}{at}" for run in runs for at in ("", "/at=0.5")}
-
-
-def runs(domain: str = "shop_mini") -> list[str]:
-    return [f"{domain}/{method}/lr=1e-03/seed=0" for method in METHODS]
+        jobs |= {f"{'derive' if method == 'average' else 'train'} {run}"}
+    return jobs | {f"evaluate {domain}/lr={rate}/seed={seed}"}  # one job for all methods, which the store shortens
 
 
 # Rules that take long, of which exactly the right jobs have to run. Tables, figures and pages take seconds: of these
@@ -50,7 +42,7 @@ def runs(domain: str = "shop_mini") -> list[str]:
 LONG = {"import_base", "fetch", "draw", "distill", "encode", "measure_base", "sample_base_text", "train", "derive"}
 LONG |= {"evaluate_base", "evaluate"}
 REPORT = {"tabulate"}
-EVALUATIONS = {"evaluate_base tiny"} | evaluated(*runs())
+EVALUATIONS = {"evaluate_base tiny", "evaluate shop_mini/lr=1e-03/seed=0"}
 ALL_RUNS = made_by(*METHODS)
 DATA = {"draw shop_mini/train", "draw shop_mini/test", "encode shop_mini", "measure_base shop_mini"}
 EVERYTHING = DATA | ALL_RUNS | EVALUATIONS | REPORT | {"import_base tiny", "sample_base_text tiny"}
@@ -79,9 +71,11 @@ class Finished(Tree):
 
 
 def _about(wildcards: dict[str, str]) -> str:
-    if "method" in wildcards:
+    if "rate" in wildcards:
         w = wildcards
-        return f"{w['domain']}/{w['method']}/lr={w['rate']}/seed={w['seed']}" + w.get("at", "")
+        return "/".join(
+            [w["domain"], *([w["method"]] if "method" in w else []), f"lr={w['rate']}", f"seed={w['seed']}"]
+        )
     if "domain" in wildcards:
         return "/".join(wildcards[key] for key in ("domain", "part") if key in wildcards)
     return next(iter(wildcards.values()), "")
@@ -155,7 +149,7 @@ MATRIX = {
     "one more method": case(
         made_by("l2_weak"), REPORT, old="  flow:", new="  l2_weak: {recipe: l2, strength: 0.001}\n  flow:"
     ),
-    "one method less": case(REPORT, old="  talr:    {recipe: talr}\n", new=""),
+    "one method less": case({"evaluate shop_mini/lr=1e-03/seed=0"}, REPORT, old="  talr:    {recipe: talr}\n", new=""),
     "one benchmark less": case(EVALUATIONS, REPORT, old="arithmetic_mini, base_text]", new="base_text]"),
     "a hyper-parameter of one method": case(made_by("l2"), REPORT, old="strength: 0.01", new="strength: 0.02"),
     "two hyper-parameters' values swapped": case(
@@ -244,14 +238,15 @@ def test_a_person_s_data_file(tmp_path_factory: pytest.TempPathFactory, tiny_bas
     (made.folder / "test.jsonl").touch()
     assert made.jobs() == set()
     run = "tickets/sft/lr=1e-03/seed=0"
-    training = {"draw tickets/train", "encode tickets", f"train {run}", f"evaluate {run}", *REPORT}
+    evaluation = "evaluate tickets/lr=1e-03/seed=0"
+    training = {"draw tickets/train", "encode tickets", f"train {run}", evaluation, *REPORT}
     more = json.dumps({"prompt": "9 + 9?", "response": "18"})
     with _edited(made.folder / "train.jsonl", lambda lines: f"{lines}\n{more}"):
         assert made.jobs() == training
     with _edited(made.folder / "test.jsonl", lambda lines: f"{lines}\n{more}"):
         assert made.jobs() == training | {"draw tickets/test", "evaluate_base tiny"}
     with _edited(made.study, lambda lines: lines.replace("test: test.jsonl", "test: test.jsonl, max_new_tokens: 9")):
-        assert made.jobs() == {"evaluate_base tiny", f"evaluate {run}", *REPORT}
+        assert made.jobs() == {"evaluate_base tiny", evaluation, *REPORT}
 
 
 def scaled_base(tree: Finished) -> None:
@@ -272,13 +267,13 @@ def edited(file: str, old: str, new: str) -> Callable[[Finished], None]:
 CHANGES = {
     "an average scaled by 0": edited("src/tradeoff/methods/average.py", "scaled(self.alpha)", "scaled(0.0)"),
     "the base's weights in place": scaled_base,
-    "the base's chat template in place": edited("base/chat_template.jinja", "<|im_start|>assistant", "<|im_start|>you"),
+    "the base's chat template in place": edited("base/chat_template.jinja", "{% for m", "Talk:\n{% for m"),
     "a scorer's code, not its scores": edited(
-        "src/tradeoff/domains/shop_mini.py", "class ShopMini", "X = 1\n\n\nclass ShopMini"
+        "src/tradeoff/domains/shop_mini.py", "import annotations", "import annotations\n\nX = 1"
     ),
     "a system prompt of the evaluation": edited("smoke.yaml", "{items: 3", '{system_prompt: "Be brief.", items: 3'),
     "what is trained on": edited("smoke.yaml", "train: 6", "train: 7"),
-    "one benchmark less": edited("smoke.yaml", "[arithmetic_mini, base_text]", "[base_text]"),
+    "one benchmark less": edited("smoke.yaml", "[arithmetic_mini, base_text]", "[arithmetic_mini]"),
     "another version of a package": lambda tree: installed(tree, "lm_eval", "99.9"),
 }
 
@@ -344,7 +339,9 @@ def test_scores_under_two_versions_of_a_package_are_not_compared(small: Finished
     tree.study.write_text(with_l2)
     done = tree.run()
     assert done.returncode == 1
-    assert re.search(r"packages is '[^']*' for base and '[^']*lm_eval 99\.9[^']*' for l2; .* run again", done.stderr)
+    assert re.search(
+        r"packages is '[^']*' for base and '[^']*lm_eval 99\.9[^']*' for average; .* run again", done.stderr
+    )
     for file in (tree.folder / "results").rglob("samples.parquet"):
         if file.parent.name != "tables":
             file.unlink()  # as the line says

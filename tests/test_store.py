@@ -15,8 +15,8 @@ from tradeoff import data, domains
 from tradeoff.evaluation import evaluate
 from tradeoff.evaluation.evaluate import Evaluator
 from tradeoff.evaluation.task import Task
-from tradeoff.models.base import load_result
 from tradeoff.models.chat import Chat
+from tradeoff.models.resident import Resident
 from tradeoff.provenance import CARD, base_run_id, digest, packages, read_json, write_json
 from tradeoff.study import Study
 
@@ -30,7 +30,7 @@ STUDY = {
     "general": {"arithmetic_mini": {"items": 3}, "ifeval_mini": {"items": 2}},
     "data": {"train": 8, "test": 3},
     "training": {"epochs": 1, "batch_size": 2},
-    "evaluation": {"items": 8, "batch_size": 2},
+    "evaluation": {"items": 8, "batch_tokens": 400},
 }
 
 
@@ -42,27 +42,26 @@ def root(tmp_path):
 
 @pytest.fixture
 def loads(monkeypatch):
-    """Folders whose models were loaded."""
+    """Bases that were loaded."""
     seen = []
-
-    def load(base: Path, run: Path | None):
-        seen.append((base, run))
-        return load_result(base, run)
-
-    monkeypatch.setattr(evaluate, "load_result", load)
+    monkeypatch.setattr(evaluate, "Resident", lambda base, *a: seen.append(base) or Resident(base, *a))
     return seen
 
 
-def evaluator(base, root, run=None, code="c", **changes):
+def evaluator(base, root, code="c", **changes):
     study = Study.model_validate({**copy.deepcopy(STUDY), **changes})
     specs = {name: {**study.benchmark_spec(name), "code": code} for name in study.benchmarks()}
-    return Evaluator(base, run, study.evaluation_spec(), specs, root, "tiny")
+    return Evaluator(base, study.evaluation_spec(), specs, root)
+
+
+def evaluated(of, run=None):
+    return of.evaluate(run, "tiny")
 
 
 def test_an_evaluation_is_done_once_and_read_again(tiny_base, root, loads):
-    first = evaluator(tiny_base, root).evaluate()
+    first = evaluated(evaluator(tiny_base, root))
     assert len(loads) == 1
-    kept = evaluator(tiny_base, root).evaluate()
+    kept = evaluated(evaluator(tiny_base, root))
     assert len(loads) == 1
     assert kept.equals(first)
     # Counted in the order of the rows, which `group_by` leaves to its threads.
@@ -75,41 +74,43 @@ def test_an_evaluation_is_done_once_and_read_again(tiny_base, root, loads):
 
 def test_an_item_without_a_right_response_is_scored_and_its_code_length_is_not_measured(tiny_base, root):
     own = {"general": {"arithmetic_mini": {"items": 2}}}
-    whole = evaluator(tiny_base, root, **own).evaluate().to_pylist()
+    whole = evaluated(evaluator(tiny_base, root, **own)).to_pylist()
     path = root / "data/shop_mini/test.jsonl"
     first, *others = data.read(path)
     data.write(path, [replace(first, response=""), *others], {})
-    without, *others = evaluator(tiny_base, root, **own).evaluate().to_pylist()
+    without, *others = evaluated(evaluator(tiny_base, root, **own)).to_pylist()
     assert whole[0]["token_nll"]
     assert without["target"] == '{"label":"' + first.response + '"}'
     assert (without["token_nll"], without["token_text"], without["text_bytes"]) == (None, None, None)
     assert dict(without["values"]) == {k: v for k, v in whole[0]["values"] if k != "code_length"}
     assert dict(without["weights"]) == {k: v for k, v in whole[0]["weights"] if k != "code_length"}
     assert without["response"] == whole[0]["response"]
-    assert others == whole[1:]
+    for other, before in zip(others, whole[1:], strict=True):
+        assert other == {**before, "token_nll": other["token_nll"], "values": other["values"]}
+        assert dict(other["values"]) == pytest.approx(dict(before["values"]), abs=1e-5)  # sums are rounded otherwise
 
 
 def test_one_more_benchmark_costs_that_benchmark_alone(tiny_base, root, loads, monkeypatch):
     few = {"general": {"arithmetic_mini": {"items": 3}}}
-    evaluator(tiny_base, root, **few).evaluate()
+    evaluated(evaluator(tiny_base, root, **few))
     asked = []
-    run = Task.run
-    monkeypatch.setattr(Task, "run", lambda task, *a: asked.append(task.benchmark.name) or run(task, *a))
-    evaluator(tiny_base, root).evaluate()
+    samples = Task.samples
+    monkeypatch.setattr(Task, "samples", lambda task, *a: asked.append(task.benchmark.name) or samples(task, *a))
+    evaluated(evaluator(tiny_base, root))
     assert asked == ["ifeval_mini"]
 
 
-def keys(of):
-    return {name: digest(of._decides(name)) for name in of.benchmarks}
+def keys(of, run=None):
+    return {name: digest(of._decides(name, run)) for name in of.benchmarks}
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"evaluation": {"items": 8, "batch_size": 4}},
-        {"evaluation": {"items": 8, "batch_size": 2, "precision": "bfloat16"}},
-        {"evaluation": {"items": 8, "batch_size": 2, "system_prompt": "Be brief."}},
-        {"evaluation": {"items": 8, "batch_size": 2, "too_long": "answer"}},
+        {"evaluation": {"items": 8, "batch_tokens": 500}},
+        {"evaluation": {"items": 8, "batch_tokens": 400, "precision": "bfloat16"}},
+        {"evaluation": {"items": 8, "batch_tokens": 400, "system_prompt": "Be brief."}},
+        {"evaluation": {"items": 8, "batch_tokens": 400, "too_long": "answer"}},
         {"code": "d"},
     ],
 )
@@ -165,13 +166,13 @@ def test_another_version_of_a_package_is_another_evaluation(tiny_base, root, mon
 
 def test_the_packages_are_those_that_are_installed(tiny_base, root):
     assert {f"torch {version('torch')}", f"lm_eval {version('lm_eval')}"} <= set(packages().split(", "))
-    assert {row["packages"] for row in evaluator(tiny_base, root).evaluate().to_pylist()} == {packages()}
+    assert {row["packages"] for row in evaluated(evaluator(tiny_base, root)).to_pylist()} == {packages()}
 
 
 def test_the_code_that_forms_a_derived_run_is_in_the_key_and_a_trained_run_s_is_not(tiny_base, root, tmp_path):
     def with_code(code, **more):
         write_json(tmp_path / "run" / CARD, {"run_id": "r", "source_delta_sha256": "a", "code": code, **more})
-        return set(keys(evaluator(tiny_base, root, tmp_path / "run")).values())
+        return set(keys(evaluator(tiny_base, root), tmp_path / "run").values())
 
     assert not with_code("c", derived_from="..") & with_code("d", derived_from="..")
     assert with_code("c", delta_sha256="e") == with_code("d", delta_sha256="e")
@@ -200,20 +201,20 @@ def test_the_same_path_with_retrained_weights_is_another_model(tiny_base, root, 
     run = tmp_path / "run"
     card = {"run_id": "r", "delta_sha256": "a"}
     write_json(run / CARD, card)
-    before = set(keys(evaluator(tiny_base, root, run)).values())
+    before = set(keys(evaluator(tiny_base, root), run).values())
     write_json(run / CARD, {**card, "delta_sha256": "b"})
-    retrained = set(keys(evaluator(tiny_base, root, run)).values())
+    retrained = set(keys(evaluator(tiny_base, root), run).values())
     assert len(before) == len(retrained) == 3
     assert not before & retrained
 
 
 def test_how_a_model_was_asked_is_recorded(tiny_base, root):
-    of = evaluator(tiny_base, root, evaluation={"items": 8, "batch_size": 2, "system_prompt": "Be brief."})
-    rows = of.evaluate().to_pylist()
+    of = evaluator(tiny_base, root, evaluation={"items": 8, "batch_tokens": 400, "system_prompt": "Be brief."})
+    rows = evaluated(of).to_pylist()
     assert {row["system_prompt"] for row in rows if row["benchmark"] == "arithmetic_mini"} == {"Be brief."}
     assert all("Be brief." in row["prompt"] for row in rows if row["benchmark"] == "arithmetic_mini")
     assert {row["system_prompt"] for row in rows if row["benchmark"] == "shop_mini"} == {None}
-    assert {(row["precision"], row["batch_size"], row["num_fewshot"]) for row in rows} == {("float32", 2, 0)}
+    assert {(row["precision"], row["batch_tokens"], row["num_fewshot"]) for row in rows} == {("float32", 400, 0)}
     assert {row["template"] for row in rows} == {digest(of.chat.identity)}
     assert {row["benchmark"]: row["max_new_tokens"] for row in rows} == {
         "shop_mini": 8,

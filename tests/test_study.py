@@ -440,7 +440,7 @@ def test_every_setting_of_training_is_tried_above():
     [
         {"study": "another"},
         {"data.test": 9},
-        {"evaluation": {"items": 9, "batch_size": 1, "precision": "bfloat16"}},
+        {"evaluation": {"items": 9, "batch_tokens": 1, "precision": "bfloat16"}},
         {"general": ["arithmetic_mini"]},
         {"models": {"renamed": STUDY["models"]["tiny"]}},
         {"methods.another": {"recipe": "dft"}},

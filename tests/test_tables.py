@@ -364,7 +364,7 @@ def test_scores_of_one_benchmark_under_different_settings_are_refused(entries):
         ({"template": "other"}, "template is 'none' for base and 'other' for sft"),
         ({"system_turn": IN_USER_TURN}, f"system_turn is '{NO_TEMPLATE}' for base and '{IN_USER_TURN}' for sft"),
         ({"system_prompt": "Be brief."}, "system_prompt is None for base and 'Be brief.' for sft"),
-        ({"batch_size": 16}, "batch_size is 8 for base and 16 for sft"),
+        ({"batch_tokens": 16}, "batch_tokens is 8 for base and 16 for sft"),
         ({"packages": "torch 3"}, "packages is 'torch 2' for base and 'torch 3' for sft"),
         ({"device": "cuda"}, "device is 'cpu' for base and 'cuda' for sft"),
         ({"precision": "bfloat16"}, "precision is 'float32' for base and 'bfloat16' for sft"),

@@ -1,7 +1,6 @@
 """Examples to tokens: one end, one begin, the same prompt everywhere, nothing masked or trained by accident."""
 
 from itertools import chain
-from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -100,12 +99,9 @@ def test_training_evaluation_and_base_losses_read_the_same_prompt_with_one_begin
     prompt = list(sequence.ids[: sequence.prompt_length])
     assert sequence.ids.count(256) == prompt[:1].count(256) == expected
 
-    model = lm.GreedyLM(tiny_model, chat, 1)
-    text = model.apply_chat_template(list(question.messages)) if template else "test\n"
-    assert model.tok_encode(text) == prompt
+    text = chat.prompt(question.messages) if template else "test\n"
     read = []
-    monkeypatch.setattr(lm, "generate", lambda model, prompts, *_, **__: read.extend(prompts) or [[tiny.END_ID]])
-    model.generate_until([SimpleNamespace(args=(text, {"until": []}), task_name="t", doc_id=0)])
+    lm.respond(lambda *, prompts, done: read.extend(list(p.ids) for p in prompts), chat, [[lm.Question(text, 1)]])
     assert read == [prompt]
 
     (nll_T,) = base_nll.token_losses(tiny_model, [sequence], tokenizer.pad_token_id, 100, "float32", "base losses")
@@ -116,19 +112,28 @@ def test_training_evaluation_and_base_losses_read_the_same_prompt_with_one_begin
 
 
 @pytest.mark.parametrize(("begins", "template"), [(True, BEGIN_TEMPLATE), (True, tiny.CHATML), (False, tiny.CHATML)])
-def test_a_benchmark_under_lm_eval_reads_one_begin_token_at_most(begins, template, tiny_model, monkeypatch):
-    read = []
-    monkeypatch.setattr(
-        lm, "generate", lambda model, prompts, *_, **__: read.extend(prompts) or [[tiny.END_ID] for _ in prompts]
-    )
-    settings = {"seed": 0, "batch_size": 2, "system_prompt": None}
+def test_a_benchmark_under_lm_eval_reads_one_begin_token_at_most(begins, template):
+    settings = {"seed": 0, "system_prompt": None}
     tokenizer = tiny.tokenizer(template, begins=begins)
-    asked = task.Task(general("arithmetic_mini"), 2, {}, Chat(tokenizer), settings)
-    rows = asked.run(tiny_model, None, "evaluate")
-    assert len(read) == len(rows) == 2
-    for prompt in read:
+    chat = Chat(tokenizer)
+    asked = task.Task(general("arithmetic_mini"), 2, {}, chat, None, settings)
+    assert len(asked.questions) == len(asked.prompts) == 2
+    for question in asked.questions:
+        prompt = chat.prompt_ids(question.prompt)
         assert prompt.count(256) == prompt[:1].count(256) == begins
         assert tokenizer.decode(prompt).endswith(f"{tiny.START}assistant\n")
+    rows = asked.samples([lm.Response("12"), lm.Response("no")], [])
+    assert [row.response for row in rows] == ["12", "no"]
+
+
+@pytest.mark.parametrize("options", [{"do_sample": True}, {"temperature": 0.7}])
+def test_sampling_is_refused(options):
+    asked = task.Task(
+        general("arithmetic_mini"), 1, {}, Chat(tiny.tokenizer()), None, {"seed": 0, "system_prompt": None}
+    )
+    asked._loaded.set_config("generation_kwargs", options, update=True)
+    with pytest.raises(UserError, match="do_sample"):
+        _ = asked.questions
 
 
 # The prompt's mask

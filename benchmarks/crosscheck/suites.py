@@ -24,6 +24,7 @@ import rows
 import torch
 
 from tradeoff import sources
+from tradeoff.evaluation import BASE
 from tradeoff.evaluation.tasks import gsm8k, humaneval, ifeval
 from tradeoff.models.base import load_base, load_chat
 from tradeoff.models.import_base import import_base
@@ -123,11 +124,11 @@ def ours(base: Path, options: dict[str, Any], suites: list[str]) -> dict[str, li
     general = {name: {"items": options["items"][name], "max_new_tokens": options["tokens"]} for name in suites}
     for name in lm_tasks.DATA:
         sources.fetch(sources.registry()[name], options["data"], root / "sources" / f"{name}.json")
-    evaluation = {"items": 2, "batch_size": options["batch"], "allow_code_execution": True}
+    evaluation = {"items": 2, "allow_code_execution": True}
     study = {"data_root": options["data"], "general": general, "evaluation": evaluation}
     common.timed(common.evaluation_job("crosscheck", base, root, **study))
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in read_parquet(root / "samples.parquet").to_pylist():
+    for row in read_parquet(root / "runs" / BASE / "samples.parquet").to_pylist():
         found.setdefault(row["benchmark"], []).append({**row, "values": dict(row["values"])})
     return found
 

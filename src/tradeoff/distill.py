@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from transformers import PreTrainedModel
 from tradeoff import data, domains, machine
 from tradeoff.domains import Domain, Example
 from tradeoff.errors import UserError, command
-from tradeoff.evaluation.lm import Response, respond, response_of
+from tradeoff.evaluation.lm import Question, respond
 from tradeoff.models.base import load_base, load_chat
 from tradeoff.models.chat import Chat
-from tradeoff.models.generation import drawn, generate
+from tradeoff.models.generation import argmax, drawn, generate
 from tradeoff.models.precision import DTYPES, device
-from tradeoff.models.reasoning import opening
 from tradeoff.progress import Progress
 from tradeoff.provenance import CARD, read_json
 
@@ -36,45 +36,29 @@ def distill(
     chat: Chat,
     domain: Domain,
     questions: list[Example],
-    batch_size: int,
+    batch_tokens: int,
     seed: int,
 ) -> list[Example]:
     """The questions to which the teacher found a right response, with it, in their order; its reasoning is left out."""
-    prompts = [chat.prompt(question.messages) for question in questions]
+    asked = [Question(chat.prompt(question.messages), domain.max_new_tokens) for question in questions]
     found: dict[int, str] = {}
     for attempt in range(1 + DRAWS):
         left = [i for i in range(len(questions)) if i not in found]
         progress = Progress(f"distill, attempt {attempt + 1}", len(left))
-        for start in range(0, len(left), batch_size):
-            chosen = left[start : start + batch_size]
-            asked = [prompts[i] for i in chosen]
-            written = _written(teacher, chat, asked, domain.max_new_tokens, attempt, seed)
-            for i, response in zip(chosen, written, strict=True):
-                text = response.text.strip()
-                if not response.truncated and _is_right(domain, text, questions[i]):
-                    found[i] = text
-            progress.advance(len(chosen))
+        choose = drawn(seed + attempt) if attempt else argmax
+        engine = partial(
+            generate, teacher, ends=chat.ends, pad_id=chat.pad_id, batch_tokens=batch_tokens, choose=choose
+        )
+        (responses,) = respond(engine, chat, [[asked[i] for i in left]], report=progress.advance)
+        for i, response in zip(left, responses, strict=True):
+            text = response.text.strip()
+            if not response.truncated and _is_right(domain, text, questions[i]):
+                found[i] = text
     return [replace(questions[i], response=found[i]) for i in sorted(found)]
 
 
 def _is_right(domain: Domain, text: str, question: Example) -> bool:
     return domain.score(text, question.answer).values[domain.metrics[0].name] == 1
-
-
-def _written(
-    teacher: PreTrainedModel,
-    chat: Chat,
-    prompts: list[str],
-    limit: int,
-    attempt: int,
-    seed: int,
-) -> list[Response]:
-    """A response to each prompt, the most likely one at the first attempt."""
-    if attempt == 0:
-        return respond(teacher, chat, prompts, limit, len(prompts))
-    heads, limits = [chat.prompt_ids(prompt) for prompt in prompts], [limit] * len(prompts)
-    written = generate(teacher, heads, limits, chat.ends, chat.pad_id, drawn(seed + attempt))
-    return [response_of(chat, ids, opening(prompt)) for ids, prompt in zip(written, prompts, strict=True)]
 
 
 def main() -> None:
@@ -90,7 +74,7 @@ def main() -> None:
     model = load_base(a.teacher, DTYPES[a.settings["precision"]]).to(device())
     questions = data.read(a.questions)
     domain = domains.build(a.spec["domain"])
-    kept = distill(model, load_chat(a.teacher), domain, questions, a.settings["batch_size"], a.spec["seed"])
+    kept = distill(model, load_chat(a.teacher), domain, questions, a.settings["batch_tokens"], a.spec["seed"])
     split = a.spec["split"]
     if not kept:
         raise UserError(

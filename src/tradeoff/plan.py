@@ -81,11 +81,13 @@ def costs(study: Study) -> dict[str, Cost]:
     for model in study.models:
         weights = parameters(study, model)
         stages["evaluate"] += sum((_answers(study, name, weights) for name in study.benchmarks()), Cost(1))
+        jobs = len(study.learning_rates) * len(study.seeds)
         for domain in study.domains:
-            asked = sum((_answers(study, name, weights) for name in study.benchmarks(domain)), Cost(1))
+            stages["evaluate"] += Cost(jobs)
+            asked = sum((_answers(study, name, weights) for name in study.benchmarks(domain)), Cost())
             for method in study.methods.values():
                 cost, stage = _trained(study, domain, method, weights)
-                for _ in range(len(study.learning_rates) * len(study.seeds)):
+                for _ in range(jobs):
                     stages[stage] += cost
                     for _ in range(len(study.trajectory) + 1):
                         stages["evaluate"] += asked
@@ -169,7 +171,7 @@ def _written(study: Study, count: int, prompt: int, limit: int, weights: float) 
     """Reading that many prompts, and writing as much as may be written, in batches."""
     tokens = float(count * (prompt + limit))
     stored = 4 if study.evaluation.precision == "float32" else 2
-    steps = math.ceil(count / study.evaluation.batch_size) * limit
+    steps = math.ceil(tokens / study.evaluation.batch_tokens) * limit
     return Cost(0, tokens, 2 * weights * tokens, stored * weights * steps)
 
 

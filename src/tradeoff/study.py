@@ -35,7 +35,7 @@ from tradeoff.entries import (
     method_spec,
 )
 from tradeoff.errors import UserError, one_line, shown
-from tradeoff.evaluation import BASE_TEXT, BASE_TEXTS, Benchmark
+from tradeoff.evaluation import BASE, BASE_TEXT, BASE_TEXTS, Benchmark
 from tradeoff.section import Precision, Section, fail, nearest, plain
 from tradeoff.training.settings import AT, Training
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AT", "BASE", "Run", "Study", "StudyError", "canonical_rate", "load", "load_for_snakemake", "method_spec"]
 
-BASE = "base"
 MOST_SEED = 2**31 - 1  # what numpy and the tables hold
 SOURCE = r"^(package|hub|folder):.+$"
 COMMIT = r"[0-9a-f]{40}"
@@ -170,7 +169,9 @@ class Evaluation(Section):
     """The same for the base and every result."""
 
     items: Items = Field(description="items of each general benchmark")
-    batch_size: Annotated[int, Field(ge=1, description="fixed: batch size changes greedy outputs")] = 32
+    batch_tokens: Annotated[
+        int, Field(ge=1, description="most tokens of prompts and answers that a batch holds; bounds its memory")
+    ] = 16384
     precision: Annotated[Precision, Field(description="of the evaluation's forward passes")] = "float32"
     system_prompt: Annotated[str | None, Field(description="system turn of the general benchmarks")] = None
     too_long: Annotated[
@@ -344,12 +345,12 @@ class Study(Section):
 
     def evaluation_spec(self) -> dict[str, Any]:
         """What decides how a model is evaluated on every benchmark."""
-        kept = ("batch_size", "precision", "system_prompt", "too_long")
+        kept = ("batch_tokens", "precision", "system_prompt", "too_long")
         return {**{key: getattr(self.evaluation, key) for key in kept}, "seed": self.data.seed}
 
     def distill_spec(self) -> dict[str, Any]:
         """What decides how a teacher writes: of the evaluation's settings, those that move its numbers."""
-        return {key: self.evaluation_spec()[key] for key in ("batch_size", "precision")}
+        return {key: self.evaluation_spec()[key] for key in ("batch_tokens", "precision")}
 
     def benchmarks(self, domain: str | None = None) -> dict[str, Benchmark]:
         """The benchmarks that a model tuned on a domain is evaluated on, or all; the domains' come first.

@@ -114,7 +114,7 @@ def _scores(results: Path, run_id: str) -> Iterator[str]:
     file = results / "tables" / "scores.parquet"
     rows = schemas.read(file) if file.is_file() else pd.DataFrame({"run_id": []})
     for row in rows[rows["run_id"] == run_id].to_dict("records"):
-        asked = f"{row['precision']}, batch {row['batch_size']}, template {row['template']}"
+        asked = f"{row['precision']}, batches of {row['batch_tokens']} tokens, template {row['template']}"
         name = f"{row['benchmark']} {row['task_version']} {row['metric']}"
         yield f"  score     {name} = {row['value']:.6g} over {row['n']} items; {asked}"
 

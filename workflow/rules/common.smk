@@ -63,6 +63,10 @@ RUN = "{model}/{domain}/{method}/lr={rate}/seed={seed}"
 SNAPSHOTS = [f"{os.sep}{AT}{fraction:g}" for fraction in STUDY.trajectory]
 
 
+# What one job evaluates: every method at one learning rate and seed, at its end and on its way.
+EVALUATED_TOGETHER = [RUN.replace("{method}", method) + at for method in STUDY.methods for at in ["", *SNAPSHOTS]]
+
+
 def either(names):
     """A regular expression for one of these names, or for nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -75,14 +79,13 @@ wildcard_constraints:
     method=either(STUDY.methods),
     rate=r"[0-9.]+e[-+][0-9]+",
     seed=r"[0-9]+",
-    at=either(SNAPSHOTS) + "|",
 
 
-def run_of(wildcards):
-    """The run that a path names, which has to be one of the study's, in its spelling."""
+def run_of(wildcards, method=None):
+    """The run that a path names, or another method's; it has to be one of the study's, in its spelling."""
     if wildcards.rate not in STUDY.learning_rates:
         raise WorkflowError(f"lr={wildcards.rate}: the study's paths have lr={', lr='.join(STUDY.learning_rates)}")
-    return Run(wildcards.model, wildcards.domain, wildcards.method, wildcards.rate, int(wildcards.seed))
+    return Run(wildcards.model, wildcards.domain, method or wildcards.method, wildcards.rate, int(wildcards.seed))
 
 
 def run_spec(wildcards):
@@ -147,11 +150,12 @@ def data_of(wildcards):
     return [ancient(f"{ROOT}/sources/{name}") for name in drawn_from(wildcards) if name in DATA]
 
 
-def deltas_of(wildcards, at=""):
-    """Card and file of the difference that a run is, or is formed from, at its end or on its way."""
-    run = run_of(wildcards)
-    trained = STUDY.source_of(run) if run.method in STUDY.derived_methods else run
-    return [ancient(f"{ROOT}/runs/{trained.path}{at}/{name}") for name in ("card.json", "delta.safetensors")]
+def deltas_of(wildcards, methods):
+    """Cards and files of the differences that runs are, or are formed from, at their end and on their way."""
+    runs = [run_of(wildcards, method) for method in methods]
+    trained = [STUDY.source_of(run) if run.method in STUDY.derived_methods else run for run in runs]
+    folders = dict.fromkeys(f"{ROOT}/runs/{run.path}{at}" for run in trained for at in ["", *SNAPSHOTS])
+    return [ancient(f"{folder}/{name}") for folder in folders for name in ("card.json", "delta.safetensors")]
 
 
 def base_texts(wildcards):

@@ -1,5 +1,5 @@
-# One job a model, on all its benchmarks: starting and loading cost more than a small benchmark. What a benchmark's
-# outcome depends on is the key of a store, so that one more benchmark costs that benchmark alone.
+# One job evaluates all methods at one learning rate and seed: it starts once and loads the base once. What a benchmark's
+# outcome depends on is the key of a store, so that one more run or benchmark costs only that, and a killed job goes on.
 
 
 rule sample_base_text:
@@ -39,9 +39,8 @@ rule evaluate_base:
         settings=canonical_json(STUDY.evaluation_spec()),
         benchmarks=evaluated(),
     shell:
-        "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --root {params.root} "
-        "--settings {params.settings:q} --benchmarks {params.benchmarks:q} --label {wildcards.model} "
-        "--output {output} 2>&1 | tee {log}"
+        "python -m tradeoff.evaluation.evaluate {output} --base $(dirname {input.base}) --root {params.root} "
+        "--settings {params.settings:q} --benchmarks {params.benchmarks:q} 2>&1 | tee {log}"
 
 
 rule evaluate:
@@ -50,12 +49,12 @@ rule evaluate:
         model=ancient("<study>/models/{model}/model"),
         texts=base_texts,
         data=lambda wildcards: tested_on(wildcards.domain),
-        run=f"<study>/runs/{RUN}{{at}}/card.json",
-        deltas=lambda wildcards: deltas_of(wildcards, wildcards.at),
+        runs=[f"<study>/runs/{run}/card.json" for run in EVALUATED_TOGETHER],
+        deltas=lambda wildcards: deltas_of(wildcards, STUDY.methods),
     output:
-        f"<study>/runs/{RUN}{{at}}/samples.parquet",
+        [f"<study>/runs/{run}/samples.parquet" for run in EVALUATED_TOGETHER],
     log:
-        f"<study>/logs/evaluate/{RUN}{{at}}.log",
+        "<study>/logs/evaluate/{model}/{domain}/lr={rate}/seed={seed}.log",
     conda:
         "../../envs/tradeoff.yaml"
     params:
@@ -63,7 +62,5 @@ rule evaluate:
         settings=canonical_json(STUDY.evaluation_spec()),
         benchmarks=lambda wildcards: evaluated(wildcards.domain),
     shell:
-        "python -m tradeoff.evaluation.evaluate --base $(dirname {input.base}) --run $(dirname {input.run}) "
-        "--root {params.root} --settings {params.settings:q} --benchmarks {params.benchmarks:q} "
-        "--label '{wildcards.method} {wildcards.rate} {wildcards.seed}{wildcards.at}' --output {output} "
-        "2>&1 | tee {log}"
+        "python -m tradeoff.evaluation.evaluate {output} --base $(dirname {input.base}) --root {params.root} "
+        "--settings {params.settings:q} --benchmarks {params.benchmarks:q} 2>&1 | tee {log}"

@@ -45,7 +45,7 @@ rule derive:
         on_the_way=lambda wildcards: [
             f"<study>/runs/{STUDY.source_of(run_of(wildcards)).path}{at}/card.json" for at in SNAPSHOTS
         ],
-        deltas=lambda wildcards: [file for at in ["", *SNAPSHOTS] for file in deltas_of(wildcards, at)],
+        deltas=lambda wildcards: deltas_of(wildcards, [wildcards.method]),
     output:
         card=f"<study>/runs/{RUN}/card.json",
         provenance=f"<study>/runs/{RUN}/provenance.json",

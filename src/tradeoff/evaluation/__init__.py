@@ -16,6 +16,7 @@ from tradeoff.domains import Domain
 from tradeoff.provenance import read_task
 
 TASKS = Path(__file__).parent / "tasks"
+BASE = "base"  # the method of a base itself, in paths and tables
 BASE_TEXT = "base_text"
 BASE_TEXTS = 32
 CODE_LENGTH = "code_length"

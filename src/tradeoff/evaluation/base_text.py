@@ -8,6 +8,7 @@ KL(base || model) per token.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,13 @@ from transformers import PreTrainedModel
 from tradeoff import machine
 from tradeoff.errors import command
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, general
+from tradeoff.evaluation.lm import Question, Response
 from tradeoff.evaluation.samples import Sample
 from tradeoff.models.base import load_base, load_chat
 from tradeoff.models.chat import Chat, plain
-from tradeoff.models.generation import drawn, generate
+from tradeoff.models.generation import Prompt, Scored, drawn, generate, score, shared_opening
 from tradeoff.models.precision import DTYPES, device
 from tradeoff.parquet import read_parquet, write_parquet
-from tradeoff.training.base_nll import token_losses
 from tradeoff.training.tokens import Sequence
 
 SCHEMA = pa.schema(
@@ -36,7 +37,6 @@ SCHEMA = pa.schema(
     ]
 )
 NEW_TOKENS = 64
-BATCH_TOKENS = 1024
 PROMPTS = (
     "Why is the sky blue?",
     "Tell me a short story about a lighthouse.",
@@ -83,47 +83,69 @@ class Text:
     text: str
 
 
-def sample(model: PreTrainedModel, chat: Chat, count: int, precision: str, seed: int) -> list[Text]:
+def sample(model: PreTrainedModel, chat: Chat, count: int, seed: int) -> list[Text]:
     """Draws at most `count` texts, one a prompt, each of at most `NEW_TOKENS` tokens."""
     prompts = [chat.prompt([{"role": "user", "content": p}]) for p in PROMPTS[:count]]
     heads = [chat.prompt_ids(p) for p in prompts]
-    limits = [NEW_TOKENS] * len(heads)
-    written = generate(model, heads, limits, chat.ends, chat.pad_id, drawn(seed))
+    opening = shared_opening(heads)
+    asked = [Prompt(head, NEW_TOKENS, opening) for head in heads]
+    written = generate(model, asked, chat.ends, chat.pad_id, choose=drawn(seed))
     sequences = [
         Sequence(f"{BASE_TEXT}-{number:03}", (*head, *ids), len(head))
         for number, (head, ids) in enumerate(zip(heads, written, strict=True))
     ]
-    nll = token_losses(model, sequences, chat.pad_id, BATCH_TOKENS, precision, "base text")
+    scored = score(model, sequences, chat.pad_id)
     texts = [chat.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
-    return [Text(plain(p), s, tuple(n.tolist()), t) for p, s, n, t in zip(prompts, sequences, nll, texts, strict=True)]
+    return [
+        Text(plain(prompt), sequence, tuple(found.nll_T.tolist()), text)
+        for prompt, sequence, found, text in zip(prompts, sequences, scored, texts, strict=True)
+    ]
 
 
-def score(model: PreTrainedModel, texts: list[Text], pad_id: int, precision: str, label: str) -> list[Sample]:
-    """Code length and KL(base || model) on each text, nats per token; texts weigh by their tokens."""
-    sequences = [text.sequence for text in texts]
-    nll = token_losses(model, sequences, pad_id, BATCH_TOKENS, precision, label)
-    version = general(BASE_TEXT).version
-    rows = []
-    for text, tensor in zip(texts, nll, strict=True):
-        mean, base_mean = tensor.double().mean().item(), sum(text.nll) / len(text.nll)
-        weight = float(len(text.nll))
-        rows.append(
-            Sample(
-                benchmark=BASE_TEXT,
-                task_version=version,
-                item=text.sequence.id,
-                prompt=text.prompt,
-                target=text.text,
-                response="",
-                truncated=False,
-                invalid=False,
-                values={"kl": mean - base_mean, CODE_LENGTH: mean},
-                weights={"kl": weight, CODE_LENGTH: weight},
-                token_nll=tensor.tolist(),
-                text_bytes=len(text.text.encode()),
+@dataclass(frozen=True)
+class BaseText:
+    """The texts as a `Measurement`: code length and KL(base || model) of each, nats per token."""
+
+    texts: list[Text]
+
+    @property
+    def prompts(self) -> list[str]:
+        """See `Measurement`."""
+        return [text.prompt for text in self.texts]
+
+    @property
+    def questions(self) -> list[Question]:
+        """See `Measurement`."""
+        return []
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """See `Measurement`."""
+        return [text.sequence for text in self.texts]
+
+    def samples(self, responses: Iterable[Response], scored: Iterable[Scored]) -> list[Sample]:
+        """See `Measurement`; texts weigh by their tokens."""
+        rows = []
+        for text, found in zip(self.texts, scored, strict=True):
+            mean, base_mean = found.nll_T.double().mean().item(), sum(text.nll) / len(text.nll)
+            weight = float(len(text.nll))
+            rows.append(
+                Sample(
+                    benchmark=BASE_TEXT,
+                    task_version=general(BASE_TEXT).version,
+                    item=text.sequence.id,
+                    prompt=text.prompt,
+                    target=text.text,
+                    response="",
+                    truncated=False,
+                    invalid=False,
+                    values={"kl": mean - base_mean, CODE_LENGTH: mean},
+                    weights={"kl": weight, CODE_LENGTH: weight},
+                    token_nll=found.nll_T.tolist(),
+                    text_bytes=len(text.text.encode()),
+                )
             )
-        )
-    return rows
+        return rows
 
 
 def write(path: Path, texts: list[Text]) -> None:
@@ -167,7 +189,7 @@ def main() -> None:
     a = parser.parse_args()
     machine.take()
     model = load_base(a.base, DTYPES[a.precision]).to(device())
-    write(a.output, sample(model, load_chat(a.base), a.items, a.precision, a.seed))
+    write(a.output, sample(model, load_chat(a.base), a.items, a.seed))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,31 @@
-"""Greedy responses to prompts, with the reasoning apart from the answer; and the model object that lm-eval drives."""
+"""Greedy responses to questions, with the reasoning apart from the answer, whatever engine writes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from lm_eval.api.instance import Instance
-from lm_eval.models.huggingface import HFLM
-from transformers import PreTrainedModel
-
-from tradeoff.errors import UserError
 from tradeoff.models.chat import Chat
-from tradeoff.models.generation import generate
+from tradeoff.models.generation import Prompt, shared_opening
 from tradeoff.models.reasoning import opening, separate
 
 WINDOW = 8  # tokens beyond a stop string's own that are looked at for it
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked.
+
+    Attributes:
+        prompt: The text up to where it begins.
+        limit: Most new tokens.
+        until: Strings at the first of which an answer ends.
+    """
+
+    prompt: str
+    limit: int
+    until: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,87 +51,58 @@ class Response:
     too_long: bool = False
 
 
-class GreedyLM(HFLM):
-    """A causal model under lm-eval with a fixed batch size.
+class Generate(Protocol):
+    """An engine's way to continue prompts, in the order of their numbers or any other; see `generation.generate`."""
 
-    Attributes:
-        responses: By (task, document number), with what lm-eval does not keep.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        chat: Chat,
-        batch_size: int,
-        context: int | None = None,
-        report: Callable[[int], None] = lambda done: None,
-    ) -> None:
-        super().__init__(pretrained=model, tokenizer=chat.tokenizer, batch_size=batch_size, device=str(model.device))
-        self.responses: dict[tuple[str, int], Response] = {}
-        self._chat, self._context, self._report = chat, context, report
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The prompt as in training."""
-        return self._chat.prompt_or_continued(chat_history, add_generation_prompt)
-
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        """Ids as in training: one begin token at most."""
-        if add_special_tokens is None and not kwargs.get("left_truncate_len"):
-            return self._chat.prompt_ids(string)
-        return super().tok_encode(string, add_special_tokens, **kwargs)
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Greedy answers, in the order of the requests."""
-        groups: dict[tuple[int, tuple[str, ...]], list[Instance]] = {}
-        for request in requests:
-            options = request.args[1]
-            _greedy_only(options)
-            limit = int(options.get("max_gen_toks", self.max_gen_toks))
-            groups.setdefault((limit, tuple(options.get("until") or ())), []).append(request)
-        for (limit, until), chosen in groups.items():
-            prompts = [request.args[0] for request in chosen]
-            found = respond(self.model, self._chat, prompts, limit, self.batch_size, until, self._context, self._report)
-            for request, response in zip(chosen, found, strict=True):
-                self.responses[request.task_name, request.doc_id] = response
-        return [self.responses[request.task_name, request.doc_id].text for request in requests]
+    def __call__(self, *, prompts: Sequence[Prompt], done: Callable[[int, list[int]], None]) -> object:
+        """Calls `done` with each prompt's number and what was written."""
 
 
 def respond(
-    model: PreTrainedModel,
+    generate: Generate,
     chat: Chat,
-    prompts: list[str],
-    limit: int,
-    batch_size: int,
-    until: Collection[str] = (),
+    groups: Sequence[Sequence[Question]],
     context: int | None = None,
-    report: Callable[[int], None] = lambda done: None,
-) -> list[Response]:
-    """Greedy responses to rendered prompts, in their order; batches are filled from the longest prompt down.
+    done: Callable[[int, list[Response]], None] = lambda group, responses: None,
+    report: Callable[[], None] = lambda: None,
+) -> list[list[Response]]:
+    """Greedy responses to questions, in their order; a group's questions are asked from the longest down.
 
     Args:
-        model: In evaluation mode.
-        chat: How it is talked to.
-        prompts: Texts up to where the model begins.
-        limit: Most new tokens.
-        batch_size: Prompts at once.
-        until: Strings at the first of which an answer ends.
+        generate: The engine.
+        chat: How the model is talked to.
+        groups: The questions of each benchmark, whose prompts share an opening.
         context: Most tokens of a prompt and its response; a prompt that leaves no room is not asked. None for no limit.
-        report: Called with the number of prompts of each batch that is done.
+        done: Called with a group's number once it has all its responses.
+        report: Called for each question that is answered.
     """
-    encoded = [chat.prompt_ids(prompt) for prompt in prompts]
-    responses = [Response("", too_long=True)] * len(prompts)
-    asked = [i for i, ids in enumerate(encoded) if context is None or len(ids) < context]
-    report(len(prompts) - len(asked))
-    order = sorted(asked, key=lambda i: (-len(encoded[i]), i))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        opened = [opening(prompts[i]) for i in chosen]
-        limits = [limit if context is None else min(limit, context - len(encoded[i])) for i in chosen]
-        stopped = _stopped(chat, opened, until)
-        written = generate(model, [encoded[i] for i in chosen], limits, chat.ends, chat.pad_id, stopped=stopped)
-        for i, ids, begun in zip(chosen, written, opened, strict=True):
-            responses[i] = response_of(chat, ids, begun, until)
-        report(len(chosen))
+    responses: list[list[Response]] = [[Response("", too_long=True)] * len(questions) for questions in groups]
+    left = [0] * len(groups)
+    asked: list[tuple[int, int]] = []  # group and place in it
+    prompts: list[Prompt] = []
+    for group, questions in enumerate(groups):
+        encoded = [chat.prompt_ids(question.prompt) for question in questions]
+        fits = [i for i, ids in enumerate(encoded) if context is None or len(ids) < context]
+        shared, left[group] = shared_opening([encoded[i] for i in fits]), len(fits)
+        for i in sorted(fits, key=lambda i: (-len(encoded[i]), i)):
+            limit = questions[i].limit if context is None else min(questions[i].limit, context - len(encoded[i]))
+            asked.append((group, i))
+            prompts.append(Prompt(encoded[i], limit, shared, _stopped(chat, questions[i])))
+        for _ in range(len(questions) - len(fits)):
+            report()
+        if not fits:
+            done(group, responses[group])
+
+    def one(number: int, ids: list[int]) -> None:
+        group, i = asked[number]
+        question = groups[group][i]
+        responses[group][i] = response_of(chat, ids, opening(question.prompt), question.until)
+        left[group] -= 1
+        report()
+        if not left[group]:
+            done(group, responses[group])
+
+    generate(prompts=prompts, done=one)
     return responses
 
 
@@ -166,21 +147,17 @@ def _reasoning_tokens(chat: Chat, ids: list[int], opened: str) -> int:
     return low
 
 
-def _stopped(chat: Chat, opened: list[str], until: Collection[str]) -> Callable[[int, list[int]], bool]:
-    """Whether a row's answer has come to a stop string; reasoning is not searched."""
+def _stopped(chat: Chat, question: Question) -> Callable[[list[int]], bool]:
+    """Whether an answer has come to a stop string; reasoning is not searched."""
+    until, opened = question.until, opening(question.prompt)
     longest = max((len(stop.encode()) for stop in until), default=0) + WINDOW
 
-    def stopped(row: int, ids: list[int]) -> bool:
+    def stopped(ids: list[int]) -> bool:
         if not until or not _cut(chat.tokenizer.decode(ids[-longest:], skip_special_tokens=True), until)[1]:
             return False
-        return _cut(response_of(chat, ids, opened[row]).text, until)[1]
+        return _cut(response_of(chat, ids, opened).text, until)[1]
 
     return stopped
-
-
-def _greedy_only(options: dict[str, Any]) -> None:
-    if options.get("do_sample") or options.get("temperature"):
-        raise UserError(f"generation options {options}: only greedy generation is comparable; set do_sample: false")
 
 
 def _cut(text: str, until: Collection[str]) -> tuple[str, bool]:

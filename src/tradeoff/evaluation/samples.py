@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
         pa.field("num_fewshot", pa.int32(), nullable=False),
         pa.field("max_new_tokens", pa.int32()),
         pa.field("precision", pa.string(), nullable=False),
-        pa.field("batch_size", pa.int32(), nullable=False),
+        pa.field("batch_tokens", pa.int32(), nullable=False),
         pa.field("packages", pa.string(), nullable=False),
         pa.field("device", pa.string(), nullable=False),
         pa.field("values", VALUES, nullable=False),
@@ -59,7 +59,7 @@ class Prompting:
         num_fewshot: Solved examples ahead of the question.
         max_new_tokens: Generation limit; None where nothing is generated.
         precision: Of the weights in evaluation.
-        batch_size: Prompts at once.
+        batch_tokens: Most tokens of a batch.
         packages: Versions of those that can move a score, and Python's.
         device: "cpu" or "cuda", whose kernels round differently.
     """
@@ -70,7 +70,7 @@ class Prompting:
     num_fewshot: int
     max_new_tokens: int | None
     precision: str
-    batch_size: int
+    batch_tokens: int
     packages: str
     device: str
 

@@ -1,33 +1,38 @@
-"""Our task files under lm-eval's evaluator: a study's settings in, every item's outcome out."""
+"""Task files under lm-eval's evaluator: a study's settings in, every item's outcome out."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
-from transformers import PreTrainedModel
 
 from tradeoff.errors import UserError
 from tradeoff.evaluation import INVALID, TASKS, Benchmark
-from tradeoff.evaluation.lm import GreedyLM, Response
+from tradeoff.evaluation.lm import Question, Response
+from tradeoff.evaluation.measurement import fitted
 from tradeoff.evaluation.samples import Sample, written
 from tradeoff.models.chat import Chat, plain
-from tradeoff.progress import Progress
+from tradeoff.models.generation import Scored
+from tradeoff.training import tokens
 
 
 @dataclass(frozen=True)
 class Task:
-    """An lm-eval task of ours, with a study's settings.
+    """An lm-eval task of ours, with a study's settings; a `Measurement`.
 
     Attributes:
         benchmark: Its name, few-shot examples and limit.
         items: How many; None for all.
         files: Where its data lie.
         chat: How the model is talked to.
+        context: Most tokens of a prompt with its answer, or None.
         settings: `Study.evaluation_spec`.
     """
 
@@ -35,27 +40,47 @@ class Task:
     items: int | None
     files: dict[str, str]
     chat: Chat
+    context: int | None
     settings: dict[str, Any]
 
+    @property
     def prompts(self) -> list[str]:
-        """What a model reads, item by item."""
-        self._loaded.build_all_requests(
-            system_instruction=self.settings["system_prompt"],
-            apply_chat_template=self._templated,
-            fewshot_as_multiturn=self._templated,
-            chat_template=self.chat.prompt_or_continued if self._templated else None,
-        )
-        return [instance.args[0] for instance in self._loaded.instances]
+        """See `Measurement`; of a choice, the question and the choice."""
+        return [
+            "".join(map(str, request.args[:2] if _is_scored(request) else request.args[:1])) for request in self._asked
+        ]
 
-    def run(self, model: PreTrainedModel, context: int | None, label: str) -> list[Sample]:
-        """A model's outcomes; see `respond` for its context."""
-        known, size = self.benchmark, self.settings["batch_size"]
-        progress = Progress(label, len(self._loaded.eval_docs))
-        lm = GreedyLM(model, self.chat, size, context, progress.advance)
+    @cached_property
+    def questions(self) -> list[Question]:
+        """See `Measurement`."""
+        found = []
+        for request in self._asked:
+            if not _is_scored(request):
+                options = request.args[1]
+                _check_greedy(options)
+                limit, until = int(options["max_gen_toks"]), tuple(options.get("until") or ())
+                found.append(Question(request.args[0], limit, until))
+        return found
+
+    @cached_property
+    def sequences(self) -> list[tokens.Sequence]:
+        """See `Measurement`: each choice after its question, tokenised as lm-eval does."""
+        return [
+            fitted(self.chat.continued(f"{self.benchmark.name}-{request.doc_id:05}", *request.args), self.context)
+            for request in self._asked
+            if _is_scored(request)
+        ]
+
+    def samples(self, responses: Sequence[Response], scored: Sequence[Scored]) -> list[Sample]:
+        """See `Measurement`; lm-eval's evaluator reads the outcomes."""
+        answers, likelihoods = iter(responses), iter(scored)
+        outcomes = {
+            (request.doc_id, request.idx): next(likelihoods) if _is_scored(request) else next(answers)
+            for request in self._asked
+        }
         results = simple_evaluate(
-            lm,
+            _Known(self.chat, outcomes),
             tasks=[self._loaded],
-            batch_size=size,
             apply_chat_template=self._templated,
             fewshot_as_multiturn=self._templated,
             system_instruction=self.settings["system_prompt"],
@@ -66,9 +91,23 @@ class Task:
         )
         assert results is not None
         rows: dict[int, list[dict[str, Any]]] = {}  # of each item, one for each filter
-        for row in results["samples"][known.name]:
+        for row in results["samples"][self.benchmark.name]:
             rows.setdefault(row["doc_id"], []).append(row)
-        return [_sample(known, by_filter, lm.responses[known.name, item]) for item, by_filter in sorted(rows.items())]
+        return [
+            _sample(self.benchmark, by_filter, _response(by_filter[0], outcomes[item, 0]))
+            for item, by_filter in sorted(rows.items())
+        ]
+
+    @cached_property
+    def _asked(self) -> list[Instance]:
+        """lm-eval's requests, in its order."""
+        self._loaded.build_all_requests(
+            system_instruction=self.settings["system_prompt"],
+            apply_chat_template=self._templated,
+            fewshot_as_multiturn=self._templated,
+            chat_template=self.chat.prompt_or_continued if self._templated else None,
+        )
+        return list(self._loaded.instances)
 
     @property
     def _templated(self) -> bool:
@@ -93,11 +132,60 @@ class Task:
         except ValueError as error:
             raise UserError(f"general.{known.name}: {error}") from None
         loaded.set_config("num_fewshot", known.num_fewshot or 0)
-        options = {"max_gen_toks": known.max_new_tokens}
-        if not self._templated and (until := loaded.config.metadata.get("until_without_chat")):
-            options["until"] = until
-        loaded.set_config("generation_kwargs", options, update=True)
+        if known.max_new_tokens is not None:
+            options = {"max_gen_toks": known.max_new_tokens}
+            if not self._templated and (until := loaded.config.metadata.get("until_without_chat")):
+                options["until"] = until
+            loaded.set_config("generation_kwargs", options, update=True)
         return loaded
+
+
+class _Known(LM):
+    """The model object that lm-eval's evaluator asks: it knows all outcomes already."""
+
+    def __init__(self, chat: Chat, outcomes: dict[tuple[int, int], Response | Scored]) -> None:
+        super().__init__()
+        self._chat, self._outcomes = chat, outcomes
+
+    @property
+    def tokenizer_name(self) -> str:
+        """For lm-eval's log."""
+        return self._chat.name
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The prompt as in training."""
+        return self._chat.prompt_or_continued(chat_history, add_generation_prompt)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The answers."""
+        found = [self._outcomes[request.doc_id, request.idx] for request in requests]
+        return [response.text for response in found if isinstance(response, Response)]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Of each choice, its log-likelihood and whether it is what the model would write."""
+        found = [self._outcomes[request.doc_id, request.idx] for request in requests]
+        return [(-s.nll_T.double().sum().item(), s.greedy) for s in found if isinstance(s, Scored)]
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """No task of ours asks for it."""
+        raise NotImplementedError
+
+
+def _is_scored(request: Instance) -> bool:
+    return bool(request.request_type == "loglikelihood")
+
+
+def _check_greedy(options: dict[str, Any]) -> None:
+    if options.get("do_sample") or options.get("temperature"):
+        raise UserError(f"generation options {options}: only greedy generation is comparable; set do_sample: false")
+
+
+def _response(row: dict[str, Any], outcome: Response | Scored) -> Response:
+    """What the model answered; of choices, the likeliest."""
+    if isinstance(outcome, Response):
+        return outcome
+    likeliest = max(zip(row["arguments"], row["filtered_resps"], strict=True), key=lambda choice: choice[1][0])
+    return Response(str(likeliest[0][1]).strip())
 
 
 def _sample(known: Benchmark, by_filter: list[dict[str, Any]], response: Response) -> Sample:
@@ -107,6 +195,7 @@ def _sample(known: Benchmark, by_filter: list[dict[str, Any]], response: Respons
         ending = "" if row["filter"] == "none" else f",{row['filter']}"
         if ending:
             row[INVALID] = row["filtered_resps"] == ["[invalid]"]
+        row.setdefault(INVALID, False)  # a choice is never unreadable
         for metric in dict.fromkeys([*row["metrics"], INVALID]):
             # A list is one item's several verdicts, such as IFEval's instructions: their mean, weighed by their number.
             verdicts = row[metric] if isinstance(row[metric], list) else [row[metric]]

@@ -15,7 +15,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from tradeoff import methods
 from tradeoff.models.chat import Chat, Settings
 from tradeoff.models.delta import DELTA, Delta
-from tradeoff.models.precision import DTYPES
 from tradeoff.provenance import CARD, checked, read_json
 
 MODEL = "model"  # in a base's folder, beside its card: the model under its own names
@@ -45,7 +44,7 @@ def load_chat(folder: Path) -> Chat:
 def load_parameters(folder: Path) -> dict[str, Tensor]:
     """The parameters that can be trained, in float32, by the model's own names."""
     rest = tuple(read_json(folder / CARD)["not_trained"])
-    with safe_open(_imported(folder) / WEIGHTS, "pt") as file:
+    with safe_open(weights_file(folder), "pt") as file:
         return {name: file.get_tensor(name).float() for name in file.keys() if not name.startswith(rest)}  # noqa: SIM118
 
 
@@ -63,21 +62,9 @@ def load_result(base: Path, run: Path | None) -> PreTrainedModel:
     return model
 
 
-def rounded(model: PreTrainedModel, base: Path, precision: str) -> PreTrainedModel:
-    """A model as one of that precision is deployed: its weights are rounded, its rotary frequencies are not.
-
-    Args:
-        model: In float32, of a base.
-        base: The base's folder.
-        precision: A key of `DTYPES`.
-    """
-    if precision == "float32":
-        return model
-    other = load_base(base, DTYPES[precision])
-    weights = dict(model.named_parameters())
-    for name, parameter in other.named_parameters():
-        parameter.data.copy_(weights[name].data)
-    return other
+def weights_file(folder: Path) -> Path:
+    """A base's weights by name."""
+    return _imported(folder) / WEIGHTS
 
 
 def load_delta(run: Path) -> Delta:

@@ -114,6 +114,18 @@ class Chat:
             return self.prompt(messages)
         return self.prompt(messages[:-1]) + self._marked(messages[-1]["content"])
 
+    def continued(self, name: str, prompt: str, text: str) -> tokens.Sequence:
+        """A rendered prompt and a text after it, tokenised at once and parted after the prompt, as by lm-eval.
+
+        Args:
+            name: The sequence's id.
+            prompt: Of `prompt_or_continued`, or without a template any text.
+            text: Of which nothing is a special token.
+        """
+        marked = text if self._template is None else self._marked(text)
+        head, whole = self.prompt_ids(prompt), self.prompt_ids(prompt + marked)
+        return tokens.Sequence(name, (*head, *(whole[len(head) :] or self._piece(marked))), len(head))
+
     def encode(self, example: Example) -> tokens.Sequence:
         """Tokenises an example; the supervised tokens are the response and one end of turn.
 

@@ -17,9 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tradeoff import methods
 from tradeoff.errors import UserError
-from tradeoff.provenance import CARD, checked, read_json, write_whole
+from tradeoff.provenance import write_whole
 from tradeoff.training.sharding import whole
 
 DELTA = "delta.safetensors"
@@ -122,11 +121,3 @@ class Delta:
         names = {name.removesuffix(":A") for name in tensors if name.endswith(":A")}
         factors = {name: LowRank(tensors.pop(f"{name}:A"), tensors.pop(f"{name}:B")) for name in sorted(names)}
         return cls(tensors, factors)
-
-
-def load_delta(run: Path) -> Delta:
-    """The difference that a run made; a derived run's is formed from its source's."""
-    card = read_json(run / CARD)
-    if "derived_from" in card:
-        return methods.build(card["spec"]["method"]).finish(load_delta(run / card["derived_from"]))
-    return Delta.load(checked(run / DELTA, run / CARD, card["delta_sha256"]))

@@ -1,199 +1,452 @@
-"""Continuations of prompts in a batch, token by token: the loop that every answer and every sampled text goes through.
+"""What a model writes after prompts, and how likely it finds continuations: the loop that every answer goes through.
 
-It takes nothing from a model's generation config: beams, penalties and cut-offs would be another model's text.
+It takes nothing from a model's generation config: beams, penalties and cut-offs would be another model's text. Prompts
+form one queue. The batch holds as many as a budget of tokens allows; a row that has ended gives its place to the next
+prompt, and an opening that prompts share is read once. What shares a batch with a prompt changes nothing beyond the
+rounding of sums.
+
+transformers' own continuous batching (`generate_batch`) gives the same answers and is made for a GPU's paged attention:
+on a processor it took 4.5 times this loop's time (`make bench`, docs/performance.md).
 """
 
 from __future__ import annotations
 
 import inspect
+import random
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, DynamicLayer, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
-from tradeoff.models.parts import text_config
+from tradeoff.models import cache as caches
+from tradeoff.models.parts import Head, text_decoder
+from tradeoff.training import tokens
 
-ROOM = 64  # tokens ahead
-READ_AT_ONCE = 2048  # tokens of a prompt; bounds the memory of the longest ones
-Chooser = Callable[[Tensor], Tensor]
+BATCH_TOKENS = 16384  # of a batch's prompts and answers
+READ_AT_ONCE = 4096  # tokens of prompts; bounds the memory of the longest ones
+REFILLED = 8  # the batch is refilled once one row in so many is free: a call for one prompt reads all weights for it
+SCORED_AT_ONCE = 512  # tokens whose logits exist at once
+Chooser = Callable[[Tensor, Sequence[int]], Tensor]
 
 
-def argmax(logits_BV: Tensor) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What is asked.
+
+    Attributes:
+        ids: The prompt, not empty.
+        limit: Most new tokens, at least 1.
+        opening: How many of its first tokens other prompts share, which are read once.
+        stopped: Whether what was written so far ends the answer, for stop strings.
+    """
+
+    ids: Sequence[int]
+    limit: int
+    opening: int = 0
+    stopped: Callable[[list[int]], bool] = lambda ids: False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How likely a continuation is.
+
+    Attributes:
+        nll_T: Of each of its tokens, nats, float32.
+        greedy: Each of its tokens is the most likely one.
+    """
+
+    nll_T: Tensor
+    greedy: bool
+
+
+def argmax(logits_BV: Tensor, numbers: Sequence[int]) -> Tensor:
     """The most likely token of each row, [B]."""
     return logits_BV.argmax(-1)
 
 
 def drawn(seed: int) -> Chooser:
-    """A chooser that draws from the model itself: temperature 1, the whole vocabulary."""
-    generator = torch.Generator().manual_seed(seed)
+    """A chooser that draws from the model itself: temperature 1, the whole vocabulary; a prompt has its own draws."""
+    generators: dict[int, torch.Generator] = {}
 
-    def choose(logits_BV: Tensor) -> Tensor:
+    def choose(logits_BV: Tensor, numbers: Sequence[int]) -> Tensor:
         p_BV = logits_BV.float().softmax(-1).cpu()
-        return p_BV.multinomial(1, generator=generator)[:, 0].to(logits_BV.device)
+        found = []
+        for p_V, number in zip(p_BV, numbers, strict=True):
+            own = generators.setdefault(number, torch.Generator().manual_seed(_seed_of(seed, number)))
+            found.append(p_V.multinomial(1, generator=own))
+        return torch.cat(found).to(logits_BV.device)
 
     return choose
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """Of a prompt's draws; torch's generator for a processor reads 32 bits of it."""
+    return random.Random(f"{seed}-{number}").getrandbits(32)
+
+
+def shared_opening(prompts: Collection[Sequence[int]]) -> int:
+    """How many first tokens all prompts share; a prompt's last token is never counted."""
+    if len(prompts) < 2:
+        return 0
+    first, last = min(map(list, prompts)), max(map(list, prompts))
+    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return min([shared, *(len(prompt) - 1 for prompt in prompts)])
 
 
 @torch.inference_mode()
 def generate(
     model: PreTrainedModel,
-    prompts: list[list[int]],
-    limits: Sequence[int],
+    prompts: Sequence[Prompt],
     ends: Collection[int],
     pad_id: int,
+    batch_tokens: int = BATCH_TOKENS,
     choose: Chooser = argmax,
-    stopped: Callable[[int, list[int]], bool] = lambda row, ids: False,
+    done: Callable[[int, list[int]], None] = lambda number, ids: None,
 ) -> list[list[int]]:
     """A continuation of each prompt, up to an end token (included), a stop or its limit.
 
-    Rows that have ended leave the batch once half of them have, so that no time goes into padding.
+    Args:
+        model: In evaluation mode.
+        prompts: Asked in this order; from the longest down, little is padded.
+        ends: Ids that end a continuation.
+        pad_id: Fills rows.
+        batch_tokens: Most tokens of a batch: its rows times the longest prompt with its answer.
+        choose: Next tokens from logits [B, V] of the prompts with these numbers.
+        done: Called with a prompt's number and its continuation once it has ended.
+    """
+    written: list[list[int]] = [[] for _ in prompts]
+    batch = _Batch(model, prompts, pad_id, batch_tokens)
+    while batch.fill():
+        rows, logits_BV = batch.step()
+        numbers = [batch.numbers[row] for row in rows]
+        next_B = choose(logits_BV, numbers).tolist()
+        for row, number, token in zip(rows, numbers, next_B, strict=True):
+            ids = written[number]
+            ids.append(token)
+            if token in ends or len(ids) >= prompts[number].limit or prompts[number].stopped(ids):
+                batch.release(row)
+                done(number, ids)
+            else:
+                batch.next[row] = token
+    return written
+
+
+@torch.inference_mode()
+def score(
+    model: PreTrainedModel,
+    sequences: Sequence[tokens.Sequence],
+    pad_id: int,
+    batch_tokens: int = BATCH_TOKENS,
+    report: Callable[[int], None] = lambda done: None,
+) -> list[Scored]:
+    """How likely the targets of each sequence are after its prompt. A prompt that occurs several times is read once.
 
     Args:
         model: In evaluation mode.
-        prompts: Ids, none empty.
-        limits: Most new tokens of each row.
-        ends: Ids that end a row.
-        pad_id: Fills rows on the left.
-        choose: Next tokens from logits [B, V] of the rows that are left.
-        stopped: Whether what a row, by its number, has written so far ends it, for stop strings.
+        sequences: Each with a target.
+        pad_id: Fills rows.
+        batch_tokens: Most tokens of a batch: its rows times the longest.
+        report: Called with the number of sequences of each batch that is done.
     """
-    cache = _cache(model)
-    shared = _shared([prompt[:-1] for prompt in prompts]) if _plain(cache) and not _windowed(model) else []
-    forward = _Forward(model, cache)
-    if shared:  # a template's opening, read once
-        opening_1L = torch.tensor([shared], device=model.device)
-        forward(opening_1L, torch.ones_like(opening_1L), torch.arange(len(shared), device=model.device)[None])
-        cache.batch_repeat_interleave(len(prompts))
-    tails = _left_padded([prompt[len(shared) :] for prompt in prompts], pad_id)
-    ids_BL, attention_BL = (tensor.to(model.device) for tensor in tails)
-    attention_BL = torch.cat([attention_BL.new_ones(len(prompts), len(shared)), attention_BL], dim=1)
-    position_BL = (attention_BL.cumsum(-1) - 1)[:, len(shared) :].clamp(min=0)
-    end_E = torch.tensor(sorted(ends), device=model.device)
-    written: list[list[int]] = [[] for _ in prompts]
-    rows = list(range(len(prompts)))
-    ended_B = torch.zeros(len(rows), dtype=torch.bool, device=model.device)
-    while True:
-        next_B = choose(forward(ids_BL, attention_BL, position_BL))
-        for row, token, ended in zip(rows, next_B.tolist(), ended_B.tolist(), strict=True):
-            if not ended:
-                written[row].append(token)
-        full = [len(written[row]) >= limits[row] or stopped(row, written[row]) for row in rows]
-        ended_B = ended_B | torch.isin(next_B, end_E) | torch.tensor(full, device=model.device)
-        if bool(ended_B.all()):
-            return written
-        if int(ended_B.sum()) * 2 >= len(rows):
-            keep_B = (~ended_B).nonzero()[:, 0]
-            cache.reorder_cache(keep_B)
-            rows = [rows[i] for i in keep_B.tolist()]
-            next_B, attention_BL, position_BL = next_B[keep_B], attention_BL[keep_B], position_BL[keep_B]
-            ended_B = ended_B[keep_B]
-        ids_BL = next_B[:, None]
-        attention_BL = torch.cat([attention_BL, attention_BL.new_ones(len(rows), 1)], dim=1)
-        position_BL = position_BL[:, -1:] + 1
+    of_prompt: dict[tuple[int, ...], list[int]] = {}
+    for number, sequence in enumerate(sequences):
+        of_prompt.setdefault(sequence.ids[: len(sequence.ids) - sequence.targets], []).append(number)
+    longest = {prompt: max(len(sequences[n].ids) for n in numbers) for prompt, numbers in of_prompt.items()}
+    opening, reader, found = shared_opening(list(of_prompt)), _Reader(model, pad_id), dict[int, Scored]()
+    order = sorted(of_prompt, key=lambda prompt: -longest[prompt])
+    while order:
+        rows = group = 0
+        while group < len(order) and (
+            not group or (rows + len(of_prompt[order[group]])) * longest[order[0]] <= batch_tokens
+        ):
+            rows += len(of_prompt[order[group]])
+            group += 1
+        prompts, order = order[:group], order[group:]
+        numbers = [number for prompt in prompts for number in of_prompt[prompt]]
+        sources = [source for source, prompt in enumerate(prompts) for _ in of_prompt[prompt]]
+        targets = [sequences[n].ids[-sequences[n].targets :] for n in numbers]
+        states = reader.states(prompts, sources, targets, opening)
+        found.update(zip(numbers, _scored(model, states, targets), strict=True))
+        report(len(numbers))
+    return [found[number] for number in range(len(sequences))]
 
 
-class _Forward:
-    """The next token's logits, [B, V]; prompts are read in parts where the cache allows it."""
+def _scored(model: PreTrainedModel, states: list[Tensor], targets: Sequence[Sequence[int]]) -> list[Scored]:
+    """From the states ahead of each token."""
+    head, targets_T = Head.of(model), torch.tensor([token for ids in targets for token in ids], device=model.device)
+    nll, greedy = [], []
+    for states_CD, targets_C in zip(
+        torch.cat(states).split(SCORED_AT_ONCE), targets_T.split(SCORED_AT_ONCE), strict=True
+    ):
+        logits_CV = head(states_CD)
+        nll.append(torch.nn.functional.cross_entropy(logits_CV, targets_C, reduction="none").cpu())
+        greedy.append((logits_CV.argmax(-1) == targets_C).cpu())
+    sizes = [len(ids) for ids in targets]
+    return [
+        Scored(nll_T, bool(greedy_T.all()))
+        for nll_T, greedy_T in zip(torch.cat(nll).split(sizes), torch.cat(greedy).split(sizes), strict=True)
+    ]
 
-    def __init__(self, model: PreTrainedModel, cache: DynamicCache) -> None:
-        self.model, self.cache = model, cache
-        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        self.at_once = READ_AT_ONCE if _attends_only(cache) else None
 
-    def __call__(self, ids_BL: Tensor, attention_BL: Tensor, position_BL: Tensor) -> Tensor:
-        length = ids_BL.shape[1]
-        before = attention_BL.shape[1] - length
-        size = self.at_once or length
-        for start in range(0, length, size):
-            end = min(start + size, length)
-            options: dict[str, Any] = {"position_ids": position_BL[:, start:end]} if self.takes_positions else {}
-            logits_B1V: Tensor = self.model(
-                input_ids=ids_BL[:, start:end],
-                attention_mask=attention_BL[:, : before + end],
-                cache=self.cache,
-                use_cache=True,
-                logits_to_keep=1,
-                **options,
-            ).logits
+FREE = -1
+
+
+class _Batch:
+    """Prompts that a model continues together.
+
+    Attributes:
+        numbers: The prompt of each row, or `FREE`.
+        next: The token that each row reads next.
+    """
+
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Prompt], pad_id: int, batch_tokens: int) -> None:
+        self.numbers: list[int] = []
+        self.next: list[int] = []
+        self._model, self._prompts, self._pad_id, self._budget = model, prompts, pad_id, batch_tokens
+        self._queue = deque(range(len(prompts)))
+        self._reader = _Reader(model, pad_id)
+        self._cache: DynamicCache | None = None
+        self._columns = 0
+        self._lengths: list[int] = []  # tokens of each row in the cache
+
+    def fill(self) -> bool:
+        """Takes prompts from the queue into the batch; false when there is nothing left to do."""
+        active = self._active()
+        self._shrink(active)
+        if self._queue and (not active or (self._reader.replaces and self._room_for_many())):
+            chosen = self._chosen()
+            if chosen and self._reader.replaces:
+                self._join(chosen)
+            elif chosen:
+                self._begin(chosen)
+        return bool(self._active())
+
+    def step(self) -> tuple[list[int], Tensor]:
+        """Reads each row's next token; the rows that are in use and their logits, [B, V]."""
+        ids_B1 = torch.tensor(self.next)[:, None]
+        logits_BV = self._reader.next_logits(ids_B1, self._lengths, self._columns, self._cache_of_batch())
+        self._columns += 1
+        self._lengths = [min(length + 1, self._columns) for length in self._lengths]
+        rows = self._active()
+        return rows, logits_BV if len(rows) == len(self.numbers) else logits_BV[rows]
+
+    def release(self, row: int) -> None:
+        """Gives a row's place free."""
+        self.numbers[row], self.next[row] = FREE, self._pad_id
+
+    def _active(self) -> list[int]:
+        return [row for row, number in enumerate(self.numbers) if number != FREE]
+
+    def _cache_of_batch(self) -> DynamicCache:
+        if self._cache is None:
+            self._cache = caches.empty(self._model)
+        return self._cache
+
+    def _longest(self, numbers: Sequence[int]) -> int:
+        return max((len(self._prompts[n].ids) + self._prompts[n].limit for n in numbers), default=0)
+
+    def _chosen(self) -> list[int]:
+        """The next prompts for which the budget has room; where rows are not replaced, all or none of one token."""
+        active = [self.numbers[row] for row in self._active()]
+        longest, chosen = self._longest(active), list[int]()
+        for number in self._queue:
+            longest = max(longest, self._longest([number]))
+            if (len(active) + len(chosen) + 1) * longest > self._budget and active + chosen:
+                break
+            first = self._prompts[chosen[0] if chosen else number]
+            if not self._reader.replaces and (len(first.ids) == 1) != (len(self._prompts[number].ids) == 1):
+                break
+            chosen.append(number)
+        return chosen
+
+    def _room_for_many(self) -> bool:
+        """Whether enough rows are free, or could be added, that reading prompts for them pays."""
+        active = len(self._active())
+        room = self._budget // max(1, self._longest([*(n for n in self.numbers if n != FREE), self._queue[0]])) - active
+        return room > 0 and room * REFILLED >= active
+
+    def _join(self, chosen: list[int]) -> None:
+        """Reads prompts, and lets them take the places of rows that have ended, or new ones at the end."""
+        read = self._reader.read(
+            [self._prompts[n].ids[:-1] for n in chosen], [self._prompts[n].opening for n in chosen]
+        )
+        free = [row for row, number in enumerate(self.numbers) if number == FREE]
+        lengths = [len(self._prompts[n].ids) - 1 for n in chosen]
+        rows = max(len(self.numbers), len(self.numbers) - len(free) + len(chosen))
+        columns = max(self._columns, *lengths)
+        pairs = caches.pairs(self._cache_of_batch(), read)
+        if rows > len(self.numbers) or columns > self._columns:
+            for layer in caches.begun(self._cache_of_batch()):
+                layer.resize(rows, columns)
+            for held in (self.numbers, self.next, self._lengths):
+                held.extend([FREE if held is self.numbers else 0] * (rows - len(held)))
+            free = [row for row, number in enumerate(self.numbers) if number == FREE]
+            self._columns = columns
+        for source, (row, number, length) in enumerate(zip(free, chosen, lengths, strict=False)):
+            for mine, theirs in pairs:
+                mine.put(row, theirs, source, length)
+            self._take(row, number, length)
+
+    def _begin(self, chosen: list[int]) -> None:
+        """A batch of its own, padded on the left, for a model whose rows are not replaced."""
+        self.numbers, self.next, self._lengths = [FREE] * len(chosen), [0] * len(chosen), [0] * len(chosen)
+        heads = [self._prompts[number].ids[:-1] for number in chosen]
+        self._cache, self._columns = self._reader.read_left(heads), max(map(len, heads))
+        for row, (number, head) in enumerate(zip(chosen, heads, strict=True)):
+            self._take(row, number, len(head))
+
+    def _take(self, row: int, number: int, length: int) -> None:
+        popped = self._queue.popleft()
+        assert popped == number
+        self.numbers[row], self.next[row], self._lengths[row] = number, self._prompts[number].ids[-1], length
+
+    def _shrink(self, active: list[int]) -> None:
+        """Drops columns that no row in use has, and, when no prompt will take them, free rows."""
+        if self._cache is None or not active:
+            return
+        if 2 * len(active) <= len(self.numbers) and not (self._queue and self._reader.replaces):
+            self._cache.reorder_cache(torch.tensor(active, device=self._model.device))
+            self.numbers, self.next = [self.numbers[r] for r in active], [self.next[r] for r in active]
+            self._lengths = [self._lengths[r] for r in active]
+            active = list(range(len(active)))
+        unused = self._columns - max(self._lengths[row] for row in active)
+        if self._reader.replaces and unused >= caches.ROOM:
+            for layer in caches.begun(self._cache):
+                layer.trim(unused)
+            self._columns -= unused
+            self._lengths = [min(length, self._columns) for length in self._lengths]
+
+
+class _Reader:
+    """Forward passes over tokens that follow a cache.
+
+    Attributes:
+        replaces: A row of this model's cache can give its place to another.
+    """
+
+    def __init__(self, model: PreTrainedModel, pad_id: int) -> None:
+        self._model, self._pad_id = model, pad_id
+        self._decoder = text_decoder(model)
+        self.replaces = caches.replaceable(caches.empty(model))
+        self._opening: tuple[tuple[int, ...], DynamicCache] | None = None
+
+    def read(self, heads: Sequence[Sequence[int]], openings: Sequence[int]) -> DynamicCache:
+        """A cache of these tokens, each row from its first column on; an opening that all share is read once."""
+        count = min(openings)
+        opening = tuple(heads[0][:count])
+        if count == 0 or any(tuple(head[:count]) != opening for head in heads):
+            opening = ()
+        cache = self._opened(opening, len(heads))
+        tails = [list(head[len(opening) :]) for head in heads]
+        longest = max(map(len, tails))
+        if longest:
+            ids_BL = _right_padded(tails, self._pad_id)
+            lengths_B = torch.tensor([[len(head)] for head in heads])
+            self._forward(ids_BL, torch.arange(len(opening) + longest) < lengths_B, len(opening), cache)
+        return cache
+
+    def read_left(self, heads: Sequence[Sequence[int]]) -> DynamicCache:
+        """A cache of these tokens, each row up to the last column, for a model that has to begin with them."""
+        cache, longest = caches.empty(self._model), max(map(len, heads))
+        if longest:
+            ids_BL = torch.tensor([[self._pad_id] * (longest - len(head)) + list(head) for head in heads])
+            starts_B1 = torch.tensor([[longest - len(head)] for head in heads])
+            mask_BL = torch.arange(longest) >= starts_B1
+            self._read(self._decoder, ids_BL, mask_BL, (mask_BL.cumsum(-1) - 1).clamp(min=0), cache)
+        return cache
+
+    def next_logits(self, ids_B1: Tensor, lengths: list[int], columns: int, cache: DynamicCache) -> Tensor:
+        """Logits after one more token of each row, [B, V]; rows end at the last column."""
+        where = _after(lengths, columns, 1)
+        logits_B1V: Tensor = self._read(self._model, ids_B1, *where, cache, logits_to_keep=1).logits
         return logits_B1V[:, -1]
 
+    def states(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sources: Sequence[int],
+        continuations: Sequence[Sequence[int]],
+        opening: int,
+    ) -> list[Tensor]:
+        """The last hidden states ahead of each token of each continuation, [tokens, D].
 
-class RoomyLayer(DynamicLayer):
-    """Keys and values with room for more behind them, so that a new token is written and the others are not copied."""
+        Args:
+            prompts: Read once each.
+            sources: The prompt of each continuation.
+            continuations: Ids.
+            opening: How many first tokens all prompts share.
+        """
+        if not self.replaces:  # rows cannot be copied: each continuation with its prompt
+            whole = [[*prompts[source], *ids] for source, ids in zip(sources, continuations, strict=True)]
+            ids_BL = _right_padded(whole, self._pad_id).to(self._model.device)
+            states_BLD = self._decoder(input_ids=ids_BL, use_cache=False).last_hidden_state
+            starts = [len(prompts[source]) - 1 for source in sources]
+        else:
+            heads = [prompt[:-1] for prompt in prompts]
+            cache, read = caches.empty(self._model), self.read(heads, [opening] * len(heads))
+            lengths = [len(heads[source]) for source in sources]
+            columns = max(lengths)
+            for mine, theirs in caches.pairs(cache, read):
+                mine.resize(len(sources), columns)
+                for row, source in enumerate(sources):
+                    mine.put(row, theirs, source, lengths[row])
+            tails = [[prompts[source][-1], *ids[:-1]] for source, ids in zip(sources, continuations, strict=True)]
+            ids_BL = _right_padded(tails, self._pad_id)
+            states_BLD = self._read(
+                self._decoder, ids_BL, *_after(lengths, columns, ids_BL.shape[1]), cache
+            ).last_hidden_state
+            starts = [0] * len(sources)
+        return [
+            row_LD[start : start + len(ids)]
+            for row_LD, start, ids in zip(states_BLD, starts, continuations, strict=True)
+        ]
 
-    keys: Tensor
-    values: Tensor
-    _rooms: tuple[Tensor, Tensor] | None = None
+    def _opened(self, opening: tuple[int, ...], rows: int) -> DynamicCache:
+        if not opening:
+            return caches.empty(self._model)
+        if self._opening is None or self._opening[0] != opening:
+            cache = caches.empty(self._model)
+            self._forward(torch.tensor([opening]), torch.ones(1, len(opening), dtype=torch.bool), 0, cache)
+            self._opening = (opening, cache)
+        return caches.repeated(self._opening[1], self._model, rows)
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """See `DynamicLayer.update`: appends, and returns everything."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        length = self.get_seq_length()
-        end = length + key_states.shape[-2]
-        if self._rooms is None or self._rooms[0].shape[-2] < end or len(self._rooms[0]) != len(key_states):
-            self._rooms = (_roomy(self.keys, key_states, end), _roomy(self.values, value_states, end))
-        for room, states in zip(self._rooms, (key_states, value_states), strict=True):
-            room[..., length:end, :] = states
-        self.keys, self.values = (room[..., :end, :] for room in self._rooms)
-        return self.keys, self.values
+    def _forward(self, ids_BL: Tensor, mask_BL: Tensor, before: int, cache: DynamicCache) -> None:
+        """Reads tokens after `before` columns that all rows have, in parts; the mask is of all columns."""
+        size = max(1, READ_AT_ONCE // len(ids_BL))
+        for start in range(0, ids_BL.shape[1], size):
+            end = min(start + size, ids_BL.shape[1])
+            position_BL = torch.arange(before + start, before + end).expand(len(ids_BL), -1)
+            self._read(self._decoder, ids_BL[:, start:end], mask_BL[:, : before + end], position_BL, cache)
 
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """See `DynamicLayer.batch_repeat_interleave`."""
-        super().batch_repeat_interleave(repeats)
-        self._rooms = None
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """See `DynamicLayer.reorder_cache`, which may leave rows out."""
-        super().reorder_cache(beam_idx)
-        self._rooms = None
-
-
-def _roomy(held: Tensor, new: Tensor, end: int) -> Tensor:
-    """What is held, with room up to `end` tokens and some more; [batch, heads, tokens, width]."""
-    batch, heads, _, width = new.shape
-    room = new.new_empty(batch, heads, end + ROOM, width)
-    if held.numel():
-        room[..., : held.shape[-2], :] = held
-    return room
-
-
-def _cache(model: PreTrainedModel) -> DynamicCache:
-    """A cache whose plain layers have room; others, such as those of sliding windows, are as they are."""
-    cache = DynamicCache(config=model.config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
-
-
-def _plain(cache: DynamicCache) -> bool:
-    """Whether every layer attends to all tokens, so that padding between an opening and the rest is just masked.
-
-    In a window padding counts as tokens, and a recurrent state goes through it.
-    """
-    return all(type(layer) is RoomyLayer for layer in cache.layers)
-
-
-def _windowed(model: PreTrainedModel) -> bool:
-    """Whether layers attend within a window that the cache knows nothing of (GPT-Neo)."""
-    return getattr(text_config(model), "window_size", None) is not None
-
-
-def _attends_only(cache: DynamicCache) -> bool:
-    """Whether no layer is recurrent: such a layer's state is not carried into a second part of a prompt."""
-    return not any(hasattr(layer, "recurrent_states") for layer in cache.layers)
-
-
-def _left_padded(prompts: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Prompts to generate from: ids and attention mask, both [prompts, longest], padded on the left."""
-    longest = max(map(len, prompts))
-    ids_BL = torch.tensor([[pad_id] * (longest - len(p)) + p for p in prompts])
-    attention_BL = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-    return ids_BL, attention_BL
+    def _read(
+        self, module: Any, ids_BL: Tensor, mask_BC: Tensor, position_BL: Tensor, cache: DynamicCache, **options: Any
+    ) -> Any:
+        """One pass; the mask is of all columns, those of these tokens the last."""
+        if _takes_positions(module):
+            options["position_ids"] = position_BL.to(self._model.device)
+        return module(
+            input_ids=ids_BL.to(self._model.device),
+            attention_mask=mask_BC.long().to(self._model.device),
+            cache=cache,
+            use_cache=True,
+            **options,
+        )
 
 
-def _shared(prompts: list[list[int]]) -> list[int]:
-    """The longest opening that all have."""
-    first, last = min(prompts), max(prompts)
-    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
+def _right_padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in rows])
+
+
+def _after(lengths: list[int], columns: int, more: int) -> tuple[Tensor, Tensor]:
+    """The mask of rows that end at the last column and of more tokens, and the positions of these."""
+    lengths_B1 = torch.tensor(lengths)[:, None]
+    return torch.arange(columns + more) >= columns - lengths_B1, lengths_B1 + torch.arange(more)
+
+
+def _takes_positions(module: Any) -> bool:
+    return "position_ids" in inspect.signature(module.forward).parameters

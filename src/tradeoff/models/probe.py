@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from tradeoff.errors import UserError, one_line
 from tradeoff.models.chat import Chat
-from tradeoff.models.generation import argmax, generate
+from tradeoff.models.generation import Prompt, argmax, generate, score, shared_opening
 from tradeoff.models.parts import text_parameters
 from tradeoff.training import batches, tokens
 from tradeoff.training.losses import TokenLosses
@@ -54,27 +56,33 @@ def _losses(model: PreTrainedModel, chat: Chat, prompts: list[list[int]]) -> flo
     sequences = [tokens.Sequence(str(n), tuple(ids), 0) for n, ids in enumerate(prompts)]
     batch = batches.collate(list(range(len(sequences))), sequences, chat.pad_id)
     found = TokenLosses(model).eval()(batch).split([s.targets for s in sequences])
+    halves = [tokens.Sequence(s.id, s.ids, len(s.ids) // 2) for s in sequences]
+    scored = score(model, halves, chat.pad_id)
     worst = 0.0
-    for ids, nll_T in zip(prompts, found, strict=True):
+    for ids, nll_T, half in zip(prompts, found, scored, strict=True):
         logits_LV = _own(model, ids)
         own_T = torch.nn.functional.cross_entropy(logits_LV[:-1], torch.tensor(ids[1:]), reduction="none")
-        worst = max(worst, (nll_T - own_T).abs().max().item())
+        second_T = own_T[-len(half.nll_T) :]
+        worst = max(worst, (nll_T - own_T).abs().max().item(), (half.nll_T - second_T).abs().max().item())
     return worst
 
 
 def _generation(model: PreTrainedModel, chat: Chat, prompts: list[list[int]]) -> float:
-    seen: list[Tensor] = []
+    seen: list[list[Tensor]] = [[] for _ in prompts]
 
-    def watched(logits_BV: Tensor) -> Tensor:
-        seen.append(logits_BV.float())
-        return argmax(logits_BV)
+    def watched(logits_BV: Tensor, numbers: Sequence[int]) -> Tensor:
+        for number, logits_V in zip(numbers, logits_BV.float(), strict=True):
+            seen[number].append(logits_V)
+        return argmax(logits_BV, numbers)
 
-    # Nothing ends a row, so that all are as long.
-    written = generate(model, prompts, [WRITTEN] * len(prompts), frozenset(), chat.pad_id, watched)
+    opening = shared_opening(prompts)
+    asked = [Prompt(ids, WRITTEN, opening) for ids in prompts]
+    two_rows = 2 * (max(map(len, prompts)) + WRITTEN)  # so that the last prompt takes the place of another
+    written = generate(model, asked, frozenset(), chat.pad_id, two_rows, watched)
     squares = spread = 0.0
     for row, (prompt, ids) in enumerate(zip(prompts, written, strict=True)):
         own_WV = _own(model, prompt + ids[:-1])[len(prompt) - 1 :]
-        found_WV = torch.stack([logits_BV[row] for logits_BV in seen])
+        found_WV = torch.stack(seen[row])
         squares += (found_WV - own_WV).square().sum().item()
         spread += (own_WV - own_WV.mean(-1, keepdim=True)).square().sum().item()
     return float((squares / spread) ** 0.5) if squares else 0.0

@@ -1,0 +1,44 @@
+"""A base that stays in memory and becomes one run's result after another, so that an evaluation job loads it once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from transformers import PreTrainedModel
+
+from tradeoff.models.base import load_base, load_delta, weights_file
+from tradeoff.models.precision import DTYPES, device
+
+
+class Resident:
+    """One model on the evaluation's device, of which only the weights change.
+
+    Attributes:
+        model: In evaluation mode. Its weights have the evaluation's precision; rotary frequencies stay in float32.
+    """
+
+    def __init__(self, base: Path, precision: str) -> None:
+        """Loads a base.
+
+        Args:
+            base: The base's folder.
+            precision: A key of `DTYPES`.
+        """
+        self.model: PreTrainedModel = load_base(base, DTYPES[precision]).to(device()).eval()
+        self._base, self._changed = base, set[str]()
+
+    @torch.no_grad()
+    def become(self, run: Path | None) -> PreTrainedModel:
+        """The base plus a run's difference, added in float32 and then rounded; without a run, the base itself."""
+        differences = load_delta(run).tensors() if run else {}
+        parameters = dict(self.model.named_parameters())
+        with safe_open(weights_file(self._base), "pt") as file:
+            for name in sorted(self._changed | differences.keys()):
+                weight = file.get_tensor(name).to(self.model.device).float()
+                if name in differences:
+                    weight = weight + differences[name]().to(weight.device)
+                parameters[name].copy_(weight)
+        self._changed = set(differences)
+        return self.model
