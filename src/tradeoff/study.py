@@ -172,6 +172,9 @@ class Evaluation(Section):
     batch_tokens: Annotated[
         int, Field(ge=1, description="most tokens of prompts and answers that a batch holds; bounds its memory")
     ] = 16384
+    engine: Annotated[
+        Literal["transformers", "vllm"], Field(description="what writes answers; likelihoods are always measured here")
+    ] = "transformers"
     precision: Annotated[Precision, Field(description="of the evaluation's forward passes")] = "float32"
     system_prompt: Annotated[str | None, Field(description="system turn of the general benchmarks")] = None
     too_long: Annotated[
@@ -345,7 +348,7 @@ class Study(Section):
 
     def evaluation_spec(self) -> dict[str, Any]:
         """What decides how a model is evaluated on every benchmark."""
-        kept = ("batch_tokens", "precision", "system_prompt", "too_long")
+        kept = ("batch_tokens", "engine", "precision", "system_prompt", "too_long")
         return {**{key: getattr(self.evaluation, key) for key in kept}, "seed": self.data.seed}
 
     def distill_spec(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from tradeoff.evaluation.samples import SCHEMA, Prompting, table
 from tradeoff.evaluation.task import Task
 from tradeoff.models.base import load_chat
 from tradeoff.models.chat import Chat
-from tradeoff.models.generation import generate, score
+from tradeoff.models.generation import score
 from tradeoff.models.precision import device
 from tradeoff.models.resident import Resident
 from tradeoff.parquet import read_parquet, write_parquet
@@ -82,7 +82,7 @@ class Evaluator:
         for name in [name for name, measurement in asked.items() if not measurement.questions]:
             keep(name, [])
         answered = [name for name, measurement in asked.items() if measurement.questions]
-        engine = partial(generate, model, ends=chat.ends, pad_id=chat.pad_id, batch_tokens=tokens)
+        engine = partial(self._resident.generate, ends=chat.ends, pad_id=chat.pad_id, batch_tokens=tokens)
         respond(
             engine,
             chat,
@@ -141,6 +141,7 @@ class Evaluator:
             system_prompt=None if "domain" in spec or name == BASE_TEXT else self.settings["system_prompt"],
             num_fewshot=spec["benchmark"]["num_fewshot"] or 0,
             max_new_tokens=spec["benchmark"]["max_new_tokens"],
+            engine=self.settings["engine"],
             precision=self.settings["precision"],
             batch_tokens=self.settings["batch_tokens"],
             packages=packages(),
@@ -187,6 +188,10 @@ class Evaluator:
 
     @cached_property
     def _resident(self) -> Resident:
+        if self.settings["engine"] == "vllm":
+            from tradeoff.models.on_vllm import OnVLLM
+
+            return OnVLLM(self.base, self.settings["precision"])
         return Resident(self.base, self.settings["precision"])
 
     @cached_property

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         pa.field("system_prompt", pa.string()),
         pa.field("num_fewshot", pa.int32(), nullable=False),
         pa.field("max_new_tokens", pa.int32()),
+        pa.field("engine", pa.string(), nullable=False),
         pa.field("precision", pa.string(), nullable=False),
         pa.field("batch_tokens", pa.int32(), nullable=False),
         pa.field("packages", pa.string(), nullable=False),
@@ -58,6 +59,7 @@ class Prompting:
         system_prompt: System turn of a general benchmark; None without one, and for a domain, whose turns are its own.
         num_fewshot: Solved examples ahead of the question.
         max_new_tokens: Generation limit; None where nothing is generated.
+        engine: What wrote the answers.
         precision: Of the weights in evaluation.
         batch_tokens: Most tokens of a batch.
         packages: Versions of those that can move a score, and Python's.
@@ -69,6 +71,7 @@ class Prompting:
     system_prompt: str | None
     num_fewshot: int
     max_new_tokens: int | None
+    engine: str
     precision: str
     batch_tokens: int
     packages: str

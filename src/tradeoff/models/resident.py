@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -9,11 +10,12 @@ from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from tradeoff.models.base import load_base, load_delta, weights_file
+from tradeoff.models.generation import Prompt, generate
 from tradeoff.models.precision import DTYPES, device
 
 
 class Resident:
-    """One model on the evaluation's device, of which only the weights change.
+    """The engine that runs everywhere. One model on the evaluation's device, of which only the weights change.
 
     Attributes:
         model: In evaluation mode. Its weights have the evaluation's precision; rotary frequencies stay in float32.
@@ -42,3 +44,14 @@ class Resident:
                 parameters[name].copy_(weight)
         self._changed = set(differences)
         return self.model
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        ends: Collection[int],
+        pad_id: int,
+        batch_tokens: int,
+        done: Callable[[int, list[int]], None],
+    ) -> None:
+        """Greedy continuations; see `generation.generate`."""
+        generate(self.model, prompts, ends, pad_id, batch_tokens, done=done)

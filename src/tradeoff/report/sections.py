@@ -237,7 +237,9 @@ def _provenance(results: Results) -> Markup:
 
 def _settings(results: Results) -> Markup:
     scores = results.tables["scores"]
-    tasks = scores[["benchmark", "task_version", "num_fewshot", "max_new_tokens", "precision", "batch_tokens"]]
+    tasks = scores[
+        ["benchmark", "task_version", "num_fewshot", "max_new_tokens", "engine", "precision", "batch_tokens"]
+    ]
     tasks = tasks.drop_duplicates().astype(object)
     return render(
         "settings",
