@@ -7,7 +7,16 @@ import pytest
 
 from tradeoff import machine, trace
 from tradeoff.errors import UserError
-from tradeoff.provenance import CARD, base_run_id, code_digest, lock_sha256, read_json, sha256_file, write_json
+from tradeoff.provenance import (
+    CARD,
+    PROVENANCE,
+    base_run_id,
+    code_digest,
+    lock_sha256,
+    read_json,
+    sha256_file,
+    write_json,
+)
 from tradeoff.tables.collect import Entry, check_one_lock
 
 COMMIT = "c" * 40
@@ -65,7 +74,7 @@ def test_a_derived_run_leads_to_its_source(results):
     text = told(results, "half")
     assert "code      other, and the code of this tree is another" in text
     assert f"derived from\nrun {'1' * 16}: {results}/runs/tiny/shop/sft/lr=1e-05/seed=0" in text
-    assert f"machine   not known: there is no {machine.PROVENANCE}" in text
+    assert f"machine   not known: there is no {PROVENANCE}" in text
 
 
 def test_a_row_that_is_a_mean_leads_to_all_its_runs(results):
@@ -98,7 +107,7 @@ def test_nothing_of_the_machine_is_in_a_card_and_no_secret_in_what_is_recorded(r
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     run = results / "runs/tiny/shop/sft/lr=1e-05/seed=0"
     machine.record(run)
-    assert "hf_secret" not in (run / machine.PROVENANCE).read_text()
+    assert "hf_secret" not in (run / PROVENANCE).read_text()
     assert not {"machine", "host", "finished", "command"} & set(read_json(run / CARD))
 
 

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import torch
 
-from tradeoff.provenance import write_json
+from tradeoff.provenance import PROVENANCE, write_json
 
-PROVENANCE = "provenance.json"
 LOCKS = Path(tempfile.gettempdir())
 _held: list[object] = []  # open files, whose locks last as long as the process
 

@@ -33,6 +33,7 @@ MOVE_SCORES = (
     "regex",
 )
 ASIDE = ".damaged"  # what is damaged gets this ending
+PROVENANCE = "provenance.json"  # beside a run's card: command, machine and time
 CARD = "card.json"  # beside a large file or a run's files: what they are, in a few lines
 
 

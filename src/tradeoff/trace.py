@@ -11,9 +11,9 @@ import pandas as pd
 
 from tradeoff.entries import canonical_rate
 from tradeoff.errors import UserError, command, one_line
-from tradeoff.machine import PROVENANCE
 from tradeoff.provenance import (
     CARD,
+    PROVENANCE,
     base_run_id,
     canonical_json,
     code_digest,
