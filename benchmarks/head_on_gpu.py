@@ -36,7 +36,7 @@ def main() -> None:
     targets_T, weights_T = torch.randint(VOCABULARY, (TOKENS,), device=where), torch.rand(TOKENS, device=where)
     kernels = {
         "ours": losses._chunk_nll,
-        "compiled": torch.compile(losses._chunk_nll, dynamic=True),
+        "compiled": torch.compile(losses._fusible_nll, dynamic=True),
         "liger": liger,
     }
     first: tuple[Tensor, Tensor] | None = None
