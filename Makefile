@@ -3,7 +3,7 @@
 # make show     print a finished study's table and recommendation
 # make preview  look at a study's training examples as tokens
 # make plan     count a study's jobs, tokens, FLOPs, GPU-hours and disk (GPU=H100 UTILISATION=0.4), and what would run
-# make bench    measure speed and memory, against TRL and lm-eval's command line too; results/bench/*.json
+# make bench    measure speed and memory, against TRL and lm-eval's command line too, and print one table; about an hour
 # make crosscheck   compare scores, gradients, merges and metrics with lm-eval, TRL, peft and scikit-learn, item by item
 #               (DATA=folder with GSM8K and IFEval; CHECKS="classes merged" for some; ITEMS="--gsm8k 100 --tokens 512")
 # make test     run all checks and tests
@@ -48,7 +48,7 @@ plan: .venv/done
 		| awk '/^Job stats/ {show = !told++} /^Reasons/ {show = 1} /^(Some|This|$$)/ {show = 0} /^Nothing/ || show'
 
 bench: .venv/done
-	@for name in training against_trl evaluation planning; do \
+	@for name in training against_trl evaluation planning table; do \
 		PYTHONPATH=src:benchmarks $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 crosscheck: .venv/done

@@ -8,28 +8,26 @@ import sysconfig
 
 import common
 
-ROUNDS = 2
-ENVIRONMENT = common.OUTPUT / "trl-venv"
+FIGURES = ("tokens_per_s", "tokens_per_processor_s", "total_tokens_per_s", "peak_memory_bytes")
+ENVIRONMENT = common.ROOT / "results" / "bench" / "trl-venv"
 
 
 def main() -> None:
     common.model()
     python = environment()
     found = {}
-    for kind, (count, batch) in common.KINDS.items():
-        file = str(common.examples(kind, count))
+    for kind, batch in common.KINDS.items():
+        file, count = str(common.examples(kind)), common.STEPS * batch
         ours, theirs = [], []
-        for _ in range(ROUNDS):
-            ours.append(common.isolated("train_ours.py", file, "sft", str(batch)))
-            theirs.append(common.isolated("train_trl.py", file, str(batch), python=python))
+        for _ in range(common.ROUNDS):
+            ours.append(common.isolated("train_ours.py", file, "sft", str(batch), common.precision()))
+            theirs.append(common.isolated("train_trl.py", file, str(batch), common.precision(), python=python))
+        assert ours[0]["precision"] == theirs[0]["precision"]
         extra = theirs[0]["tokens"] - ours[0]["tokens"]
         assert extra in (0, count), f"{extra} tokens: TRL reads the template's line end after an answer, and no more"
-        ratios = {
-            f"ratio_{name}": common.median(a[figure] / b[figure] for a, b in zip(ours, theirs, strict=True))
-            for name, figure in (("tokens_per_s", "tokens_per_s"), ("peak_memory", "peak_memory_bytes"))
-        }
+        ratios = {f"ratio_{figure}": common.median_ratio(ours, theirs, figure) for figure in FIGURES}
         found[kind] = {**ratios, "ours": common.medians(ours), "trl": common.medians(theirs)}
-    common.write("against_trl", found)
+    common.save("against_trl", found)
 
 
 def environment() -> str:

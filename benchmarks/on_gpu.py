@@ -178,6 +178,7 @@ def measured(side: str, names: list[str]) -> Iterator[tuple[str, dict[str, float
 
 
 def main() -> None:
+    common.needs_gpu()
     if sys.argv[1:]:
         side, *names = sys.argv[1:]
         print(json.dumps(dict(measured(side, names))))
@@ -188,7 +189,7 @@ def main() -> None:
         "ours": common.isolated("on_gpu.py", "ours", *OURS),
         "trl": common.isolated("on_gpu.py", "trl", *TRL, python=python),
     }
-    common.write("on_gpu", found)
+    common.save("on_gpu", found)
 
 
 if __name__ == "__main__":

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import common
 import train_ours
-
-ROUNDS = 2
 
 
 def main() -> None:
     common.model()
-    found = {}
-    for kind, (count, batch) in common.KINDS.items():
-        file = common.examples(kind, count)
-        runs: dict[str, list] = {name: [] for name in train_ours.RECIPES}
-        for _ in range(ROUNDS):  # in turn, so that a busy minute of the machine does not fall on one method alone
-            for name in runs:
-                runs[name].append(common.isolated("train_ours.py", str(file), name, str(batch)))
+    found: dict[str, Any] = {}
+    for kind, batch in common.KINDS.items():
+        file = common.examples(kind)
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in train_ours.RECIPES}
+        for _ in range(common.ROUNDS):  # in turn: a busy minute of the machine does not fall on one method alone
+            for name, of in runs.items():
+                of.append(common.isolated("train_ours.py", str(file), name, str(batch), common.precision()))
         found[kind] = {name: common.medians(of) for name, of in runs.items()}
-        for figures in found[kind].values():
-            figures["time_against_sft"] = found[kind]["sft"]["tokens_per_s"] / figures["tokens_per_s"]
-    common.write("training", found)
+        for name, of in runs.items():
+            found[kind][name]["time_against_sft"] = common.median_ratio(runs["sft"], of, "tokens_per_s")
+            found[kind][name]["processor_time_against_sft"] = common.median_ratio(
+                runs["sft"], of, "tokens_per_processor_s"
+            )
+    common.save("training", found)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from tradeoff.models.base import (
 from tradeoff.models.delta import DELTA, Delta
 from tradeoff.models.generation import Prompt, generate, score
 from tradeoff.models.import_base import import_base
-from tradeoff.models.parts import freeze_rest, has_experts, linear_weights, text_parameters
+from tradeoff.models.parts import freeze_rest, has_experts, linear_weights, shares_openings, text_parameters
 from tradeoff.provenance import CARD, read_json, sha256_file, write_json
 from tradeoff.training import batches, packing
 from tradeoff.training.flops import Work
@@ -45,6 +45,7 @@ RECIPES = {
     "profit": {"threshold": 0.0},
 }
 # A state that goes through all tokens of a row, or an attention whose mask takes no positions.
+SHARES = {"llama", "qwen3_vl", "phi3", "olmo2", "granite", "cohere", "smollm3", "glm4", "falcon", "gpt_neox"}
 NOT_PACKED = {"qwen3_5", "qwen3_next", "granitemoehybrid", "lfm2", "falcon_h1", "gpt_oss"}
 # Of each family, what LoRA leaves alone.
 NO_ADAPTER = {
@@ -185,6 +186,18 @@ def test_packed_rows_are_blind_to_each_other_or_packing_is_refused(base, family)
     packing.check(losses, 200, torch.device("cpu"), packing.ROUNDING["float32"] if has_experts(model) else 0.0)
     found = losses(batches.collate(list(range(5)), data, tiny.END_ID, packed=True))
     torch.testing.assert_close(found, own_losses(model, data), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_rows_that_share_an_opening_lose_what_whole_rows_do_where_it_may_be_shared(base, family):
+    model, opening = load_base(base), tuple(range(20, 50))
+    data = [Sequence(s.id, opening + s.ids, 30 + max(s.prompt_length, 1)) for s in tiny.sequences(5, longest=30)]
+    assert shares_openings(model) == (family in SHARES)
+    if family not in SHARES:
+        return
+    batch = batches.collate(list(range(5)), data, tiny.END_ID, share=True)
+    assert batch.opening == len(opening)
+    torch.testing.assert_close(TokenLosses(model).eval()(batch), own_losses(model, data), rtol=1e-5, atol=1e-5)
 
 
 def test_lora_adapts_every_matrix_of_the_decoder_and_says_what_it_leaves(base, family, capsys):

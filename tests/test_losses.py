@@ -108,6 +108,46 @@ def test_targets_are_all_tokens_but_each_document_s_first():
     assert batch.sequence_T.tolist() == [0, 0, 1]
 
 
+OPENING = tuple(range(10, 22))
+
+
+def with_an_opening():
+    """Sequences whose prompts begin alike."""
+    drawn = tiny.sequences(4)
+    return [Sequence(s.id, OPENING + s.ids, len(OPENING) + max(s.prompt_length, 1)) for s in drawn]
+
+
+def test_an_opening_that_rows_share_is_read_once_for_the_same_losses_and_gradients():
+    data, found = with_an_opening(), {}
+    for share in (False, True):
+        losses = TokenLosses(tiny.model())
+        batch = batches.collate([0, 1, 2, 3], data, tiny.END_ID, share=share)
+        assert batch.opening == share * len(OPENING)
+        nll_T = losses(batch)
+        nll_T.square().mean().backward()
+        found[share] = [nll_T.detach(), *(p.grad for p in losses.parameters())]
+    for one, other in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_reads_a_shared_opening_once_and_learns_what_it_does_from_whole_rows(monkeypatch):
+    data, shared = with_an_opening(), []
+    collate = batches.collate
+    monkeypatch.setattr(batches, "collate", lambda *a: shared.append((found := collate(*a)).opening) or found)
+    once = tiny.fit({"recipe": "talr"}, data).delta.dense
+    assert shared == [len(OPENING)]
+    monkeypatch.setattr(loop, "shares_openings", lambda model: False)
+    whole = tiny.fit({"recipe": "talr"}, data).delta.dense
+    assert relative(once.values(), whole.values()) < 1e-3
+
+
+def test_an_opening_has_no_token_that_predicts_a_target_and_pays():
+    assert batches.shared_opening([Sequence("a", (1, 2, 3, 4), 3), Sequence("b", (1, 2, 3, 5), 4)]) == 2
+    assert batches.shared_opening([Sequence("a", (1, 2, 3, 4), 0), Sequence("b", (1, 2, 3, 4), 3)]) <= 0
+    assert batches.shared_opening([Sequence("a", (1, 2, 3), 2)]) == 0
+    assert batches.shared_opening([Sequence("a", (1, *range(50)), 9), Sequence("b", (1, 9), 1)]) == 0
+
+
 @torch.no_grad()
 def test_padding_does_not_change_a_document_s_losses(tiny_model):
     losses, data = TokenLosses(tiny_model), tiny.sequences(6)
@@ -210,6 +250,27 @@ def test_gradient_checkpointing_gives_the_same_bits():
         assert [s.loss for s in kept.steps] == [s.loss for s in computed_again.steps]
         for one, other in zip(tensors(kept.delta), tensors(computed_again.delta), strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("settings", [{"graph_tokens": 10_000}, {"gradient_checkpointing": True}])
+def test_a_step_whose_graphs_are_kept_is_read_once_and_gives_the_same_bits(settings, monkeypatch):
+    reads, forward = [], TokenLosses.forward
+    monkeypatch.setattr(TokenLosses, "forward", lambda self, batch: reads.append(batch) or forward(self, batch))
+    options = {"batch_tokens": 40, "epochs": 2}
+    twice = tiny.fit({"recipe": "talr"}, **options)
+    read_twice = len(reads)
+    reads.clear()
+    once = tiny.fit({"recipe": "talr"}, **options, **settings)
+    assert len(reads) < 0.7 * read_twice
+    assert once.steps == twice.steps
+    assert all(torch.equal(a, b) for a, b in zip(tensors(once.delta), tensors(twice.delta), strict=True))
+
+
+def test_a_step_above_the_budget_keeps_no_graphs(monkeypatch):
+    kept, keeps = [], loop._keeps_graphs
+    monkeypatch.setattr(loop, "_keeps_graphs", lambda *a: kept.append(keeps(*a)) or kept[-1])
+    tiny.fit({"recipe": "talr"}, batch_tokens=40, graph_tokens=40)
+    assert kept == [False] * 3
 
 
 def tensors(delta):

@@ -145,8 +145,10 @@ def _trained(study: Study, domain: str, method: methods.Method, weights: float) 
         return Cost(1), "derive"
     size, count = study.domains[domain].size, _count(study, domain, "train")
     tokens = float(count * (size.prompt + size.response) * study.training.epochs)
-    split = study.training.batch_size * (size.prompt + size.response) > study.training.batch_tokens
-    a_token = (4 if method.frozen_base else 6) + (2 if split and method.scope == "step" else 0)
+    at_once = max(study.training.batch_tokens, study.training.graph_tokens)
+    split = study.training.batch_size * (size.prompt + size.response) > at_once
+    twice = split and method.scope == "step" and not study.training.gradient_checkpointing
+    a_token = (4 if method.frozen_base else 6) + (2 if twice else 0)
     stored = 0.01 if method.frozen_base else 1.0  # an adapter's share of the weights, about
     return Cost(1, tokens, a_token * weights * tokens, disk_bytes=2 * weights * stored), "train"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache, DynamicLayer
 from transformers.pytorch_utils import Conv1D
 
 
@@ -42,6 +43,17 @@ def text_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     modules = (text_decoder(model), known.get_input_embeddings(), known.get_output_embeddings())
     theirs = {id(parameter) for module in modules for parameter in module.parameters()}
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in theirs}
+
+
+def gradient_as_rows(model: nn.Module) -> None:
+    """Lets an embedding that is tied to the head add the gradients of its rows to the head's.
+
+    The head's gradient is there first and dense, so the sum is too, which is what optimizers take.
+    """
+    known: Any = model
+    embedding, head = known.get_input_embeddings(), known.get_output_embeddings()
+    if embedding.weight is head.weight and isinstance(embedding, nn.Embedding):
+        embedding.sparse = True
 
 
 def freeze_rest(model: nn.Module) -> None:
@@ -111,6 +123,20 @@ def linear_weights(model: nn.Module) -> tuple[dict[str, nn.Parameter], set[str]]
 def has_experts(model: nn.Module) -> bool:
     """Whether tokens go to some of several experts."""
     return any(weight.ndim == 3 for weight in linear_weights(model)[0].values())
+
+
+def shares_openings(model: nn.Module) -> bool:
+    """Whether rows that begin alike may have their opening read once, which changes losses and gradients by rounding.
+
+    So it is where every layer attends to all tokens before, keeps keys and values alone, and draws nothing at random.
+    """
+    config = text_config(model)
+    layers = DynamicCache(config=config).layers
+    attends = bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+    windowed = getattr(config, "window_size", None) is not None  # GPT-Neo's, of which the cache knows nothing
+    dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+    random = dropout or getattr(config, "attention_dropout", 0) > 0
+    return attends and not windowed and not random and not has_experts(model)
 
 
 def adaptable_weights(model: nn.Module) -> tuple[dict[str, nn.Parameter], set[str]]:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from tradeoff.training.tokens import Sequence
 
+LEAST_SHARED = 1 / 5  # of a micro-batch's tokens, for which a second call of the model pays
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -31,6 +33,7 @@ class Batch:
         position_BL: Of a packed row, where each sequence begins at 0; None for padded rows.
         boundary_N: Of a packed row, where its sequences begin, and its end; int32.
         longest: Of a packed row, the length of its longest sequence.
+        opening: Leading tokens that padded rows share and the model reads once.
         filler: Counts for nothing: a process goes through it for the others', with which it adds up gradients.
     """
 
@@ -40,6 +43,7 @@ class Batch:
     position_BL: Tensor | None = None
     boundary_N: Tensor | None = None
     longest: int | None = None
+    opening: int = 0
     filler: bool = False
 
     def to(self, device: torch.device) -> Batch:
@@ -48,9 +52,23 @@ class Batch:
         return replace(self, **moved)
 
 
-def collate(numbers: list[int], sequences: list[Sequence], pad_id: int, packed: bool = False) -> Batch:
-    """The sequences of these numbers, each in a row of its own or all in one."""
-    return _packed(numbers, sequences) if packed else _padded(numbers, sequences, pad_id)
+def collate(
+    numbers: list[int], sequences: list[Sequence], pad_id: int, packed: bool = False, share: bool = False
+) -> Batch:
+    """The sequences of these numbers, all in one row or each in a row of its own, which may share an opening."""
+    if packed:
+        return _packed(numbers, sequences)
+    opening = shared_opening([sequences[n] for n in numbers]) if share else 0
+    return replace(_padded(numbers, sequences, pad_id), opening=opening)
+
+
+def shared_opening(rows: list[Sequence]) -> int:
+    """How many tokens all rows begin with, none of which predicts a target; 0 where reading them once does not pay."""
+    first, last = min(row.ids for row in rows), max(row.ids for row in rows)
+    alike = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    opening = min(alike, *(row.prompt_length - 1 for row in rows))
+    read = len(rows) * max(len(row.ids) for row in rows)
+    return opening if opening * (len(rows) - 1) >= LEAST_SHARED * read else 0
 
 
 def _packed(numbers: list[int], sequences: list[Sequence]) -> Batch:
@@ -127,12 +145,13 @@ def step_of_process(
     pad_id: int,
     token_budget: int,
     packed: bool = False,
+    share: bool = False,
     process: int = 0,
     processes: int = 1,
 ) -> list[Batch]:
     """One process's micro-batches of a step: as many in each process, since they go through the model together."""
     of_each = [micro_batches(numbers[n::processes], sequences, token_budget, packed) for n in range(processes)]
-    mine = [collate(part, sequences, pad_id, packed) for part in of_each[process]]
+    mine = [collate(part, sequences, pad_id, packed, share) for part in of_each[process]]
     lacking = max(map(len, of_each)) - len(mine)
     shortest = min(numbers, key=lambda n: (len(sequences[n].ids), n))
     return mine + [replace(collate([shortest], sequences, pad_id, packed), filler=True) for _ in range(lacking)]

@@ -19,7 +19,14 @@ from tradeoff import machine
 from tradeoff.errors import Interrupted, UserError
 from tradeoff.methods import Method, Tokens
 from tradeoff.models.delta import Delta
-from tradeoff.models.parts import decoder_layers, freeze_rest, has_experts, text_config
+from tradeoff.models.parts import (
+    decoder_layers,
+    freeze_rest,
+    gradient_as_rows,
+    has_experts,
+    shares_openings,
+    text_config,
+)
 from tradeoff.models.precision import device
 from tradeoff.training import batches, packing, sharding
 from tradeoff.training.batches import Batch
@@ -111,6 +118,9 @@ def train(
     if settings.packing:
         packing.attend_within(_of_transformers(model), accelerator.device, settings.precision)
     freeze_rest(model)
+    in_one = accelerator.device.type == "cpu" and accelerator.num_processes == 1
+    if in_one:  # processes sum dense gradients only
+        gradient_as_rows(model)
     layers = decoder_layers(model)
     model = method.prepare(model)
     if settings.gradient_checkpointing:
@@ -118,8 +128,13 @@ def train(
     if settings.compile:
         for layer in layers:
             layer.compile(dynamic=True)
+    # A second call of the model: a GPU would lose more by the mask, recomputation and a compiler by the cache.
+    recomputed = settings.gradient_checkpointing or settings.compile
+    share = in_one and not recomputed and shares_openings(model)
     split = settings.shard and accelerator.num_processes > 1
-    losses: nn.Module = TokenLosses(model, compiled=settings.compile and not split).train()
+    losses: nn.Module = TokenLosses(
+        model, compiled=settings.compile and not split, recomputed=settings.gradient_checkpointing
+    ).train()
     if split:
         sharding.shard(losses.to(accelerator.device), layers)
     losses = accelerator.prepare_model(losses, evaluation_mode=split)  # parts of one model are not copies of it as well
@@ -148,10 +163,13 @@ def train(
     for number, chosen in islice(order, len(history), None):
         # ------------------------------------------------------------------------------------------- one optimizer step
         process = (accelerator.process_index, accelerator.num_processes)
-        parts = batches.step_of_process(chosen, sequences, pad_id, settings.batch_tokens, settings.packing, *process)
+        parts = batches.step_of_process(
+            chosen, sequences, pad_id, settings.batch_tokens, settings.packing, share, *process
+        )
         micro = [part.to(accelerator.device) for part in parts]
         targets = sum(sequences[n].targets for n in chosen)
-        reference = _reference(method, losses, micro, previous, accelerator)
+        ahead = [losses(batch) for batch in micro] if _keeps_graphs(method, settings, micro, accelerator) else []
+        reference = _reference(method, losses, micro, previous, accelerator, [nll_T.detach() for nll_T in ahead])
         rate = peak * schedule(settings, number, total)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -161,7 +179,7 @@ def train(
         for index, batch in enumerate(micro):
             last = index == len(micro) - 1
             with sharding.summed(losses, last, accelerator):
-                nll_T = losses(batch)
+                nll_T = ahead.pop(0) if ahead else losses(batch)
                 tokens = _tokens(nll_T, batch, method, reference)
                 weights_T = _weights(method, tokens, example_weights_E)
                 part = normalised(nll_T, weights_T, targets) * (0.0 if batch.filler else 1.0)
@@ -282,19 +300,32 @@ def _reference(
     micro: list[Batch],
     previous: Tokens | None,
     accelerator: Accelerator,
+    ahead: list[Tensor],
 ) -> Tokens | None:
     """The tokens that a method's batch statistics are taken from, or None where the micro-batch at hand is all of them.
 
-    A step that is split over micro-batches or processes is measured ahead, without gradients and with the random state
-    that the pass with gradients will find, so that dropout masks agree.
+    A step that is split over micro-batches or processes is measured ahead: `ahead` are its losses, if their graphs are
+    kept. Else they are found without gradients and with the random state that the pass with gradients will find, so
+    that dropout masks agree.
     """
     if method.scope == "previous_step" and previous is not None:
         return previous
     if method.scope in ("token", "micro_batch") or (len(micro) == 1 and accelerator.num_processes == 1):
         return None
     with torch.no_grad(), torch.random.fork_rng():
-        measured = [(batch, Tokens(losses(batch), batch.sequence_T)) for batch in micro]
-    return _gathered([tokens for batch, tokens in measured if not batch.filler], accelerator)
+        found = ahead or [losses(batch) for batch in micro]
+    measured = [Tokens(nll_T, batch.sequence_T) for nll_T, batch in zip(found, micro, strict=True) if not batch.filler]
+    return _gathered(measured, accelerator)
+
+
+def _keeps_graphs(method: Method, settings: Training, micro: list[Batch], accelerator: Accelerator) -> bool:
+    """Whether the pass that measures a split step is the one that gradients come from, whose graphs then wait for it.
+
+    With recomputation a graph holds little more than each layer's input, and the second pass is made in any case.
+    """
+    if method.scope != "step" or len(micro) == 1 or accelerator.num_processes > 1:  # DDP wants a backward pass for each
+        return False
+    return settings.gradient_checkpointing or sum(batch.ids_BL.numel() for batch in micro) <= settings.graph_tokens
 
 
 def _gathered(parts: list[Tokens], accelerator: Accelerator) -> Tokens:

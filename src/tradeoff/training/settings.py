@@ -18,6 +18,9 @@ class Training(Section):
     epochs: Annotated[int, Field(ge=1, description="passes over the training examples")]
     batch_size: Annotated[int, Field(ge=1, description="examples of an optimizer step")]
     batch_tokens: Annotated[int, Field(ge=1, description="token budget of a micro-batch; bounds memory only")] = 2048
+    graph_tokens: Annotated[
+        int, Field(ge=0, description="step up to which a method that measures it first keeps the forward passes")
+    ] = 0
     max_length: Annotated[int, Field(ge=8, description="longer examples are dropped and counted, tokens")] = 2048
     schedule: Annotated[Schedule, Field(description="of the learning rate after warm-up")] = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps that warm up linearly")] = 0.1
