@@ -1,8 +1,12 @@
 """The embedded general suites: same items everywhere, right verdicts, no network."""
 
+import math
 import re
 import sys
+from collections import Counter
 from hashlib import sha256
+from itertools import combinations
+from statistics import mean
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +15,11 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from tradeoff.evaluation import TASKS
-from tradeoff.evaluation.tasks import arithmetic_mini, ifeval_mini
+from tradeoff.evaluation import TASKS, Benchmark, general
+from tradeoff.evaluation.tasks import arithmetic_mini, ifeval_mini, knowledge_mini
 
-SUITES = {"ifeval_mini": (ifeval_mini, "prompt"), "arithmetic_mini": (arithmetic_mini, "question")}
+GENERATED = {"ifeval_mini": (ifeval_mini, "prompt"), "arithmetic_mini": (arithmetic_mini, "question")}
+SUITES = GENERATED | {"knowledge_mini": (knowledge_mini, "question")}
 ITEMS = {module: module.items()["test"].to_list() for module, _ in SUITES.values()}
 METRICS = {
     "ifeval_mini": [
@@ -25,17 +30,18 @@ METRICS = {
         "invalid",
     ],
     "arithmetic_mini": ["exact_match", "invalid"],
+    "knowledge_mini": ["p_right", "acc", "acc_norm"],
 }
 
 
 class FixedAnswer(LM):
-    """Answers everything alike."""
+    """Answers everything alike, and finds a choice the likelier the shorter it is."""
 
     def generate_until(self, requests, **_):
         return ['"The answer is 12, my friend."' for _ in requests]
 
     def loglikelihood(self, requests, **_):
-        raise NotImplementedError
+        return [(-float(len(request.args[1])), False) for request in requests]
 
     def loglikelihood_rolling(self, requests, **_):
         raise NotImplementedError
@@ -46,7 +52,7 @@ def suite(request):
     return SUITES[request.param]
 
 
-# Both suites
+# All suites
 
 
 def test_draws_repeat_and_longer_draws_begin_with_them(suite):
@@ -69,7 +75,7 @@ def test_more_items_than_there_are_is_refused(suite):
 def test_items_stay_the_same_unless_the_version_is_raised():
     texts = {name: "\n".join(row[question] for row in ITEMS[module]) for name, (module, question) in SUITES.items()}
     digests = {name: sha256(text.encode()).hexdigest()[:8] for name, text in texts.items()}
-    assert digests == {"ifeval_mini": "fc35b9b3", "arithmetic_mini": "99feedf7"}
+    assert digests == {"ifeval_mini": "fc35b9b3", "arithmetic_mini": "99feedf7", "knowledge_mini": "f7695778"}
 
 
 @pytest.mark.usefixtures("no_network")
@@ -87,6 +93,8 @@ def test_suites_run_through_lm_eval_without_a_network():
         assert len(samples) == 8
         assert {"doc", "target", *metrics} <= set(samples[0])
         assert all(0 <= out["results"][name][f"{metric},none"] <= 1 for metric in metrics)
+        if name not in GENERATED:
+            continue
         assert out["results"][name]["invalid,none"] == 0
         for sample in samples:
             asked, generation = sample["arguments"][0]
@@ -97,7 +105,7 @@ def test_suites_run_through_lm_eval_without_a_network():
 @settings(deadline=None)  # langdetect loads its profiles at first use
 @given(st.text(), st.integers(0, 63))
 def test_scoring_never_raises(text, index):
-    for module, _ in SUITES.values():
+    for module, _ in GENERATED.values():
         values = module.process_results(ITEMS[module][index], [text])
         assert all(value in (0, 1) for value in values.values() if not isinstance(value, list))
 
@@ -270,3 +278,120 @@ def test_half_the_problems_take_two_steps_and_answers_are_positive():
     assert sum(row["steps"] == 2 for row in rows) == 250
     assert all(row["answer"] > 0 for row in rows)
     assert all(len(re.findall(r"\d+", row["question"])) == row["steps"] + 1 for row in rows)
+
+
+# knowledge_mini
+
+KNOWLEDGE = knowledge_mini.items(None, seed=5)["test"].to_list()
+
+
+def words(row):
+    """An item's words, without case, signs and order."""
+    return frozenset(re.findall(r"[a-z0-9]+", " ".join([row["question"], *row["choices"]]).lower()))
+
+
+def test_the_table_has_every_item_once_and_as_it_was_written():
+    head, *lines = knowledge_mini.FILE.read_text(encoding="utf-8").splitlines()
+    assert head.split("\t") == ["part", "question", "right", "wrong1", "wrong2", "wrong3"]
+    table = {tuple(line.split("\t")) for line in lines}
+    assert len(table) == len(lines) == len(KNOWLEDGE) == knowledge_mini.MOST_ITEMS
+    assert sha256("\n".join(lines).encode()).hexdigest()[:8] == "5072b7d0", "raise the version with any change"
+    for row in KNOWLEDGE:
+        wrong = [choice for choice in row["choices"] if choice != row["answer"]]
+        assert (row["part"], row["question"], row["answer"], *wrong) in table
+    assert all(cell == cell.strip() and "  " not in cell and '""' not in cell for row in table for cell in row)
+
+
+def test_a_question_has_four_distinct_choices():
+    for row in KNOWLEDGE:
+        assert len({choice.lower() for choice in row["choices"]}) == 4, row
+        assert row["question"].endswith(("?", ".")), row
+
+
+@pytest.mark.parametrize("part", knowledge_mini.PARTS)
+def test_parts_and_places_are_balanced_and_length_does_not_tell(part):
+    rows = [row for row in KNOWLEDGE if row["part"] == part]
+    assert len(rows) == 134
+    assert set(Counter(row["choices"].index(row["answer"]) for row in rows).values()) == {33, 34}
+    right = [len(row["answer"]) for row in rows]
+    others = [len(choice) for row in rows for choice in row["choices"] if choice != row["answer"]]
+    assert mean(right) == pytest.approx(mean(others), rel=0.1)
+    for extreme in (min, max):  # a guess by length, ties drawn by lot
+        guesses = []
+        for row, length in zip(rows, right, strict=True):
+            lengths = [len(choice) for choice in row["choices"]]
+            guesses.append((length == extreme(lengths)) / lengths.count(extreme(lengths)))
+        assert 0.15 < mean(guesses) < 0.3
+
+
+def test_parts_take_turns_in_every_draw():
+    assert [row["part"] for row in ITEMS[knowledge_mini][:6]] == [*knowledge_mini.PARTS] * 2
+
+
+def test_no_two_items_are_nearly_the_same():
+    for one, other in combinations(map(words, KNOWLEDGE), 2):
+        assert len(one & other) <= 0.6 * len(one | other), (one, other)
+    assert len({row["question"].lower() for row in KNOWLEDGE}) == len(KNOWLEDGE)
+
+
+def test_an_item_is_the_same_in_every_draw():
+    drawn = {row["question"]: row for row in KNOWLEDGE}
+    assert all(drawn[row["question"]] == row for row in ITEMS[knowledge_mini])
+
+
+DOC = {"choices": ["a cat", "a horse", "an ox", "a dog"], "answer": "a horse"}
+
+
+@pytest.mark.parametrize(
+    ("log_likelihoods", "p_right", "acc", "acc_norm"),
+    [
+        # Of 1, 2, 4 and 8 parts of 15 the right choice has 2; a character of it costs least.
+        ([math.log(x) for x in (1e-9, 2e-9, 4e-9, 8e-9)], 2 / 15, 0, 1),
+        ([-3.0, -3.0 + math.log(3), -3.0, -3.0], 0.5, 1, 1),
+        # Per character -0.4, -0.5, -1.8 and -1.8.
+        ([-2.0, -3.5, -9.0, -9.0], 1 / (1 + math.exp(1.5) + 2 * math.exp(-5.5)), 0, 0),
+        ([-5.0, -5.0, -5.0, -5.0], 0.25, 0, 1),  # a tie goes to the first, as in lm-eval
+        ([-1.0, -5000.0, -1.0, -1.0], 0, 0, 0),
+        ([-5000.0, -1.0, -5000.0, -5000.0], 1, 1, 1),
+    ],
+)
+def test_scores_of_a_choice(log_likelihoods, p_right, acc, acc_norm):
+    found = knowledge_mini.process_results(DOC, [(value, False) for value in log_likelihoods])
+    assert found == {"p_right": pytest.approx(p_right), "acc": acc, "acc_norm": acc_norm}
+
+
+@pytest.mark.usefixtures("no_network")
+def test_acc_and_acc_norm_are_lm_evals():
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata={"count": None})
+    (task,) = manager.load(["knowledge_mini"])["tasks"].values()
+    docs = list(task.test_docs())
+    results = [
+        [(-float((3 * i + 7 * k) % 11 + len(c)), False) for k, c in enumerate(d["choices"])] for i, d in enumerate(docs)
+    ]
+    ours = [task.process_results(doc, result) for doc, result in zip(docs, results, strict=True)]
+    task.set_config("process_results", None)
+    for doc, result, own in zip(docs, results, ours, strict=True):
+        theirs = task.process_results(doc, result)
+        assert {"acc": own["acc"], "acc_norm": own["acc_norm"]} == theirs
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_choice_goes_on_after_the_beginning_of_the_answer():
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata={"count": 1})
+    (task,) = manager.load(["knowledge_mini"])["tasks"].values()
+    (doc,) = task.test_docs()
+    task.build_all_requests()
+    assert [i.args for i in task.instances] == [
+        (f"{doc['question']} Answer:", f" {choice}") for choice in doc["choices"]
+    ]
+    task.build_all_requests(
+        apply_chat_template=True,
+        chat_template=lambda turns, add_generation_prompt: f"{add_generation_prompt} {[t['content'] for t in turns]}",
+    )
+    assert task.instances[0].args[0] == f"False {[doc['question'], 'Answer:']}"
+
+
+def test_it_is_a_benchmark_that_generates_nothing():
+    known = Benchmark("knowledge_mini", "1.0", ("p_right", "acc", "acc_norm"))
+    assert general("knowledge_mini") == known
+    assert (known.max_new_tokens, known.num_fewshot, known.bounded) == (None, None, True)

@@ -77,3 +77,9 @@ def test_a_task_file_counts_beside_its_module_and_without_one(digest_of):
     assert digest_of(a_yaml="task: b\n") != alone
     beside = digest_of(a_py="x = 1\n")
     assert digest_of(a_yaml="task: c\n") != beside
+
+
+def test_a_table_beside_a_module_counts(digest_of):
+    without = digest_of(a_py="x = 1\n", a_yaml="task: a\n")
+    first = digest_of(a_tsv="question\tright\nHow many?\ttwo\n")
+    assert without != first != digest_of(a_tsv="question\tright\nHow many?\tten\n")

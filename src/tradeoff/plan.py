@@ -31,7 +31,7 @@ GPUS = {
     "L40S": (362e12, 0.864e12),
     "RTX4090": (165e12, 1.01e12),
 }
-ITEMS = {"ifeval": 541, "gsm8k": 1319, "humaneval": 164}  # of "all"
+ITEMS = {"ifeval": 541, "gsm8k": 1319, "humaneval": 164, "knowledge_mini": 402}  # of "all"
 GENERAL_PROMPT = 300  # tokens of a general benchmark's prompt that are not shared by its items
 
 

@@ -161,11 +161,11 @@ def module_file(module: str) -> Path | None:
 def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
     """A digest of what a module computes, and the modules of this package that it imports.
 
-    A task file counts with the module beside it, or as a module without one.
+    A task file counts with the module beside it, or as a module without one; a table beside them counts byte by byte.
     """
     file = module_file(module)
     assert file is not None
-    path = file.with_suffix(".yaml")
+    path, rows = file.with_suffix(".yaml"), file.with_suffix(".tsv")
     task = read_task(path) if path.is_file() else None
     if file == path:
         return digest(task), ()
@@ -177,7 +177,8 @@ def _meaning(module: str) -> tuple[str, tuple[str, ...]]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
     imported = tuple(m for m in sorted(found) if m.startswith("tradeoff") and module_file(m))
-    return digest([ast.dump(tree), task]), imported
+    table = [sha256_file(rows)] if rows.is_file() else []
+    return digest([ast.dump(tree), task, *table]), imported
 
 
 def read_task(path: Path) -> Any:

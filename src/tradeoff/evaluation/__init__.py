@@ -73,7 +73,7 @@ def general(name: str) -> Benchmark:
         data=tuple(metadata.get("data", ())),
         runs_code=metadata.get("runs_code", False),
         num_fewshot=task["num_fewshot"] if "fewshot_split" in task else None,
-        max_new_tokens=task["generation_kwargs"]["max_gen_toks"],
+        max_new_tokens=task.get("generation_kwargs", {}).get("max_gen_toks"),
     )
 
 
