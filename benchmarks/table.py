@@ -44,7 +44,11 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, list[float]]]:
     for method in training["worked"]:
         if method != "sft":
             yield f"time a token over SFT's: {method}", [training[kind][method]["time_against_sft"] for kind in KINDS]
-    yield "items a second over lm-eval's command line, starts included", [found["evaluation"]["ratio_items_per_s"]]
+    for part, figures in found["evaluation"].items():
+        if part != "machine":
+            label = f"items a second over lm-eval's command line, {figures['items']} {part}, starts included"
+            yield label, [figures["ratio_items_per_s"]]
+            yield f"{label}, of processor time", [figures["ratio_items_per_processor_s"]]
     yield f"seconds to plan {found['planning']['runs']:g} runs", [found["planning"]["plan_seconds"]]
     yield "seconds to say that nothing is left to do", [found["planning"]["nothing_to_do_seconds"]]
 
