@@ -83,9 +83,9 @@ def costs(study: Study) -> dict[str, Cost]:
         stages["evaluate"] += sum((_answers(study, name, weights) for name in study.benchmarks()), Cost(1))
         for domain in study.domains:
             asked = sum((_answers(study, name, weights) for name in study.benchmarks(domain)), Cost(1))
-            for method in study.methods.values():
+            for name, method in study.methods.items():
                 cost, stage = _trained(study, domain, method, weights)
-                for _ in range(len(study.learning_rates) * len(study.seeds)):
+                for _ in range(len(study.learning_rates) * len(study.seeds_of(name))):
                     stages[stage] += cost
                     for _ in range(len(study.trajectory) + 1):
                         stages["evaluate"] += asked
