@@ -204,13 +204,22 @@ def templates():
 
 def in_force():
     """The settings in force, and what an interval means, in words, for captions."""
-    one = "; with one seed the spread between trainings is not in it" if len(STUDY.seeds) == 1 else ""
+    several = any(len(STUDY.seeds_of(name)) > 1 for name in STUDY.methods)
+    sd = f"{STUDY.verdicts.assumed_sd:g}"
+    between = "" if several else f"; one seed: a standard deviation of {sd} between trainings is assumed"
     return (
         f"{STUDY.data.train} training examples, {counted(STUDY.training.epochs, 'epoch')}, "
-        f"{counted(len(STUDY.seeds), 'seed')}, learning rates {', '.join(STUDY.learning_rates)}; {STUDY.data.test} test "
-        f"items of each domain; general ability: {general_items()}. Intervals: 95 % cluster bootstrap over items and "
-        f"seeds{one}."
+        f"{number_of_seeds()}, learning rates {', '.join(STUDY.learning_rates)}; {STUDY.data.test} test "
+        f"items of each domain; general ability: {general_items()}. Intervals: 95 %, bootstrap over items, and the "
+        f"error of few seeds{between}."
     )
+
+
+def number_of_seeds():
+    """How many seeds the methods have, in words."""
+    counts = {name: len(STUDY.seeds_of(name)) for name in STUDY.methods}
+    more = [f"{name} {count}" for name, count in counts.items() if count != len(STUDY.seeds)]
+    return counted(len(STUDY.seeds), "seed") + (f" ({', '.join(more)})" if more else "")
 
 
 def counted(count, name):
