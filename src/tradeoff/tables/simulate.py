@@ -8,9 +8,10 @@ score. A training's true score is its method's with a normal error, the same on 
 
 from __future__ import annotations
 
+import argparse
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from tradeoff.tables.hypotheses import CONTRADICTED, hypotheses
 from tradeoff.tables.pareto import front
 from tradeoff.tables.recommendation import recommendation
 from tradeoff.tables.replicates import CLOSE, Measured, Metric, Point, Replicates, Run, interval, of_runs
-from tradeoff.tables.verdicts import BEST, NOTHING, TAKE, Rules
+from tradeoff.tables.verdicts import BEST, NOTHING, TAKE, Rules, lower_bounds
 
 DOMAIN, GENERAL = "domain", ("first", "second")
 PRIMARY = {name: Metric(name, "accuracy", "none") for name in (DOMAIN, *GENERAL)}
@@ -47,9 +48,11 @@ class Setting:
     Attributes:
         truth: What its points score.
         seeds: Of each method at each rate.
+        of_sft: Seeds of plain SFT, where it has more.
         domain_items: Of the domain.
         general_items: Of each of the two general benchmarks.
         sd: True standard deviation between trainings.
+        shared: Share of its variance that all methods at one rate and seed have in common.
         methods: Their names.
         rates: Their learning rates.
     """
@@ -59,6 +62,8 @@ class Setting:
     domain_items: int = 300
     general_items: int = 300
     sd: float = 0.02
+    of_sft: int = 0
+    shared: float = 0.0
     methods: Sequence[str] = METHODS
     rates: Sequence[float] = RATES
 
@@ -84,17 +89,18 @@ WORLDS = {
     "all equal": grid(lambda method, rate: 0.2, lambda method, rate: 0.0),
     "inert": grid(lambda method, rate: 0.0, lambda method, rate: 0.0),
     "different": grid(lambda m, r: REACH[m] * GAINS[r], lambda m, r: FORGETS[m] * LOSSES[r]),
-    "lose 3 points": grid(lambda m, r: REACH[m] * GAINS[r], lambda m, r: 0.03),
+    "at the limit": grid(lambda m, r: REACH[m] * GAINS[r], lambda m, r: 0.0501),
 }
 
 
 def study(setting: Setting, rng: np.random.Generator, count: int) -> Replicates:
     """One study of a kind."""
     points = setting.points
+    seeds = {p: max(setting.seeds, setting.of_sft if p.method == "sft" else 0) for p in points[1:]}
     runs = [Run(points[0], BASE, None)]
-    runs += [Run(p, f"{p.method}-{p.learning_rate}-{seed}", seed) for p in points[1:] for seed in range(setting.seeds)]
+    runs += [Run(p, f"{p.method}-{p.learning_rate}-{seed}", seed) for p in points[1:] for seed in range(seeds[p])]
     of_run = [points.index(run.point) for run in runs]
-    own = [rng.normal(0, setting.sd, len(runs)) * (np.array(of_run) > 0) for _ in range(2)]
+    own = [_errors(runs, setting, rng) for _ in range(2)]
     truths = {DOMAIN: setting.truth.domain[of_run] + own[0]}
     truths |= dict.fromkeys(GENERAL, setting.truth.general[of_run] + own[1])
     measured = {}
@@ -104,6 +110,14 @@ def study(setting: Setting, rng: np.random.Generator, count: int) -> Replicates:
         measured[PRIMARY[name]] = Measured(values, [np.ones_like(values)], True)
     totals = np.zeros((len(runs), 2), int)
     return of_runs("model", DOMAIN, GENERAL, GENERAL, runs, measured, PRIMARY, totals, count=count)
+
+
+def _errors(runs: Sequence[Run], setting: Setting, rng: np.random.Generator) -> Array:
+    """How much better each training is than its method at its rate; the base is itself."""
+    alike = {key: rng.standard_normal() for key in dict.fromkeys((r.point.learning_rate, r.seed) for r in runs)}
+    common = np.array([alike[run.point.learning_rate, run.seed] for run in runs])
+    own = setting.shared**0.5 * common + (1 - setting.shared) ** 0.5 * rng.standard_normal(len(runs))
+    return setting.sd * own * np.array([run.seed is not None for run in runs])
 
 
 def outcomes(truth: Array, of_run: Sequence[int], items: int, rng: np.random.Generator) -> Array:
@@ -189,3 +203,139 @@ def _chosen(of: Replicates, row: Mapping[Any, Any], truth: Truth) -> float | Non
         return None
     change = truth.general[p] - truth.general[0]
     return float(row["general_change_low"] - CLOSE <= change <= row["general_change_high"] + CLOSE)
+
+
+# Single calls, of many independent studies
+
+
+def few(values: Array, classes: Sequence[Array], rng: np.random.Generator, count: int) -> Replicates:
+    """The replicates of a base and some runs, [items, 1 + runs], without an error of seeds; their coins are new."""
+    points = [
+        Point(BASE, BASE, None),
+        *(Point(f"m{n}-{rng.integers(2**31)}", "sft", 1.0) for n in range(values.shape[1] - 1)),
+    ]
+    runs = [Run(point, point.method, 0) for point in points]
+    measured = {PRIMARY[name]: Measured(values, classes, True) for name in (DOMAIN, "first")}
+    totals = np.zeros((len(runs), 2), int)
+    return of_runs("m", DOMAIN, ("first",), ("first",), runs, measured, PRIMARY, totals, count=count, assumed_sd=0.0)
+
+
+def near_an_end(score: float, items: int, studies: int, rng: np.random.Generator, count: int) -> float:
+    """How often the interval of a score holds the truth."""
+    values = (rng.random((items, 1 + studies)) < score).astype(float)
+    of = few(values, [np.ones_like(values)], rng, count)
+    return float(np.mean([_holds(of.domain_score[:, p], score) for p in range(1, len(of.points))]))
+
+
+def rarely_different(
+    lost: float, gained: float, bound: float, items: int, studies: int, rng: np.random.Generator, count: int
+) -> float:
+    """How often one run is shown to lose no more than a bound, of which a share of answers is lost and one gained."""
+    base = (rng.random(items) < 0.6).astype(float)
+    flips = rng.random((items, studies))
+    values = np.where(flips < lost, -1.0, np.where(flips < lost + gained, 1.0, 0.0))
+    # An answer that is lost was right, and one that is gained was wrong: the base's answer on these follows.
+    shown = []
+    for column in values.T:
+        right = np.where(column < 0, 1.0, np.where(column > 0, 0.0, base))
+        both = np.stack([right, right + column], axis=1)
+        of = few(both, [np.ones_like(both)], rng, count)
+        shown.append(lower_bounds(of.domain_change[:, 1:]).lower[0] >= -bound)
+    return float(np.mean(shown))
+
+
+SHARES, RECALLS = (0.65, 0.22, 0.10, 0.03), (0.9, 0.6, 0.4, 0.3)
+
+
+def by_classes(items: int, studies: int, rng: np.random.Generator, count: int) -> float:
+    """How often the interval of balanced accuracy holds the truth; there are four classes, one of them rare."""
+    held = []
+    for _ in range(studies):
+        labels = rng.choice(4, items, p=SHARES)
+        values = (rng.random((items, 2)) < np.array(RECALLS)[labels][:, None]).astype(float)
+        classes = [np.repeat((labels == c).astype(float)[:, None], 2, axis=1) for c in range(4) if (labels == c).any()]
+        of = few(values, classes, rng, count)
+        held.append(_holds(of.domain_score[:, 1], float(np.mean(RECALLS))))
+    return float(np.mean(held))
+
+
+def settings() -> Iterator[tuple[str, Setting]]:
+    """The kinds of studies of the table, by name."""
+    for name, truth in WORLDS.items():
+        usual = Setting(truth)
+        yield from ((name, replace(usual, domain_items=n, general_items=n)) for n in (60, 300, 1000))
+        yield from (
+            (name, replace(usual, seeds=n, sd=sd)) for n, sd in ((3, 0.0), (3, 0.04), (2, 0.02), (1, 0.02), (1, 0.04))
+        )
+        yield name, replace(usual, seeds=1, of_sft=3)
+        yield name, replace(usual, shared=0.5)
+    for name, scores in (("a tie", (0.5, 0.5)), ("a third as good", (0.5, 0.475, 0.4725))):
+        truth = Truth(np.array([0.3, *scores]), np.full(1 + len(scores), 0.6))
+        tie = Setting(truth, domain_items=400, general_items=400, methods=METHODS[: len(scores)], rates=RATES[:1])
+        yield from ((name, replace(tie, seeds=n)) for n in (1, 3))
+        yield name, replace(tie, domain_items=3000, general_items=3000)
+
+
+COLUMNS = {
+    "dominated false": "domin.",
+    "verdict false": "verdict",
+    "contradicts": "contra.",
+    "holds change": "change",
+    "holds pair": "pair",
+    "holds chosen": "chosen",
+    "answers at 2": "at 2",
+    "answers at 5": "at 5",
+    "recommends at 5": "recom.",
+    "dominated found": "domin.",
+}
+
+
+def table(studies: int, count: int, seed: int = 0) -> Iterator[str]:
+    """The operating characteristics, line by line."""
+    yield f"{studies} studies a line, {count} replicates each; shares of studies, or of intervals that hold the truth"
+    yield f"{'':<16}{'':>19}{'false calls':>24}{'intervals':>24}{'answers':>32}"
+    yield f"{'truth':<16}{'items':>6}{'seeds':>7}{'s.d.':>6}" + "".join(f"{name:>8}" for name in COLUMNS.values())
+    for name, setting in settings():
+        rng = np.random.default_rng([seed, setting.seeds, setting.domain_items])
+        found = pd.DataFrame([asked(study(setting, rng, count), setting.truth) for _ in range(studies)]).mean()
+        if name not in ("all equal", "inert"):
+            found["contradicts"] = np.nan  # there the hypotheses may be false
+        seeds = f"{setting.seeds}" + (f"/{setting.of_sft}" if setting.of_sft else "") + ("*" if setting.shared else "")
+        cells = "".join(f"{'-' if np.isnan(found[key]) else f'{found[key]:.3f}':>8}" for key in COLUMNS)
+        yield f"{name:<16}{setting.domain_items:>6}{seeds:>7}{setting.sd:>6.2f}{cells}"
+    yield "seeds 1/3: three of plain SFT, one of all others; *: half of the variance of seeds is common to all methods"
+    yield from singles(5 * studies, count, seed)
+
+
+def singles(studies: int, count: int, seed: int) -> Iterator[str]:
+    """Calls and intervals that need no whole study."""
+    rng = np.random.default_rng(seed)
+    for score in (0.01, 0.03, 0.97):
+        held = [f"{n}: {near_an_end(score, n, studies, rng, count):.3f}" for n in (10, 30, 60)]
+        yield f"interval of a score of {score:g} holds it, by items: {', '.join(held)}"
+    for lost, gained in ((0.035, 0.005), (0.06, 0.0399), (0.0201, 0.0)):
+        called = [
+            f"{n}: {rarely_different(lost, gained, 0.02, n, studies, rng, count):.3f}" for n in (30, 60, 100, 300)
+        ]
+        yield f"{lost:.2%} of answers lost, {gained:.2%} gained, called a loss of at most 0.02: {', '.join(called)}"
+    held = [f"{n}: {by_classes(n, studies, rng, count):.3f}" for n in (60, 100, 300)]
+    yield f"interval of balanced accuracy holds it, classes of 65, 22, 10 and 3 %: {', '.join(held)}"
+
+
+def main() -> None:
+    """`python -m tradeoff.tables.simulate`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tradeoff.tables.simulate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--studies", type=int, default=200, help="studies of each kind")
+    parser.add_argument("--replicates", type=int, default=500, help="of the bootstrap; the tables have 2,000")
+    parser.add_argument("--seed", type=int, default=0)
+    a = parser.parse_args()
+    for line in table(a.studies, a.replicates, a.seed):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

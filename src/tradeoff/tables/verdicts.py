@@ -84,19 +84,19 @@ class Verdict(NamedTuple):
     change: Bounds
 
 
-def lower_bounds(replicates: Array) -> Bounds:
-    """Whose `lower` are below all numbers at once, in 95 of 100 studies."""
-    return _bounds(replicates, lambda t: t.max(axis=1, initial=0.0))
+def lower_bounds(replicates: Array, level: float = LEVEL) -> Bounds:
+    """Whose `lower` are below all numbers at once, but for that share of studies."""
+    return _bounds(replicates, lambda t: (-t).max(axis=1, initial=0.0), level)
 
 
 def upper_bounds(replicates: Array) -> Bounds:
     """Whose `upper` are above all numbers at once."""
-    return _bounds(replicates, lambda t: (-t).max(axis=1, initial=0.0))
+    return _bounds(replicates, lambda t: t.max(axis=1, initial=0.0), LEVEL)
 
 
 def intervals(replicates: Array) -> Bounds:
     """Whose `lower` and `upper` hold all numbers at once: the interval of a number that was chosen by the data."""
-    return _bounds(replicates, lambda t: np.abs(t).max(axis=1, initial=0.0))
+    return _bounds(replicates, lambda t: np.abs(t).max(axis=1, initial=0.0), LEVEL)
 
 
 def verdict(
@@ -134,11 +134,15 @@ def verdict(
         return found._replace(kind=SAFE, point=point, regret=regrets[point][0], rival=regrets[point][1])
     first, *others = sorted(enough, key=lambda p: (cost[p] if cost else (0.0, 0.0), regrets[p][0]))
     most, rival = regrets[first]
-    kind = RECOMMENDED if most > 0 else BEST
+    # Of two equal points the one or the other is shown to be no worse in twice the level.
+    best = regret(gain, [first], rivals, LEVEL / 2)[first][0] == 0
+    kind = BEST if best else RECOMMENDED
     return found._replace(kind=kind, point=first, regret=most, rival=rival, equivalent=tuple(others))
 
 
-def regret(gain: Array, points: Sequence[int], rivals: Sequence[int]) -> dict[int, tuple[float, int | None]]:
+def regret(
+    gain: Array, points: Sequence[int], rivals: Sequence[int], level: float = LEVEL
+) -> dict[int, tuple[float, int | None]]:
     """How much more than a point the best of the rivals gains at most, and which rival it may be.
 
     With 95 % confidence for all points at once: only comparisons with the true best decide, whichever it is, so that
@@ -148,12 +152,13 @@ def regret(gain: Array, points: Sequence[int], rivals: Sequence[int]) -> dict[in
         gain: [1 + replicates, points].
         points: About which something is said; all of them rivals.
         rivals: Those that may be the best.
+        level: Share of studies in which what is said may be false.
     """
     found: dict[int, tuple[float, int | None]] = dict.fromkeys(points, (0.0, None))
     worst = dict.fromkeys(points, -np.inf)
     for rival in rivals if points else ():
         others = [p for p in rivals if p != rival]
-        below = -lower_bounds(gain[:, others] - gain[:, [rival]]).lower
+        below = -lower_bounds(gain[:, others] - gain[:, [rival]], level).lower
         for p, most in zip(others, below, strict=True):
             if p in worst and most > worst[p]:
                 worst[p], found[p] = most, (max(0.0, float(most)), rival)
@@ -172,16 +177,16 @@ def dominators(domain: Array, general: Array) -> list[int | None]:
     for over in points:
         sides = [_standardised(side[:, [over]] - side) for side in (domain, general)]
         for _, _, deviations in sides:
-            np.maximum(largest, deviations.max(axis=1), out=largest)
+            np.maximum(largest, (-deviations).max(axis=1), out=largest)
         against.append([(centre, error) for centre, error, _ in sides])
     critical = np.quantile(largest, 1 - LEVEL)
     least = np.array([np.min([centre - critical * error for centre, error in sides], axis=0) for sides in against])
     return [int(least[:, p].argmax()) if least[:, p].max() > 0 else None for p in points]
 
 
-def _bounds(replicates: Array, largest: Callable[[Array], Array]) -> Bounds:
+def _bounds(replicates: Array, largest: Callable[[Array], Array], level: float) -> Bounds:
     centre, error, deviations = _standardised(replicates)
-    return Bounds(centre, error, float(np.quantile(largest(deviations), 1 - LEVEL)))
+    return Bounds(centre, error, float(np.quantile(largest(deviations), 1 - level)))
 
 
 def _standardised(replicates: Array) -> tuple[Array, Array, Array]:
