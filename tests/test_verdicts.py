@@ -3,20 +3,24 @@
 Each threshold fails under the rule that it replaced, whose figures stand beside it; `docs/statistics.md` has the table.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm, t
 
 from tradeoff.tables import simulate
-from tradeoff.tables.simulate import WORLDS, Setting, Truth, asked, study
+from tradeoff.tables.needs import in_words, needs
+from tradeoff.tables.simulate import METHODS, RATES, WORLDS, Setting, Truth, asked, study
 from tradeoff.tables.verdicts import (
     BEST,
     NOT_ENOUGH,
     NOTHING,
     RECOMMENDED,
     SAFE,
+    TAKE,
     UNSHOWN,
     Rules,
     intervals,
@@ -104,6 +108,70 @@ def test_a_run_that_may_be_within_the_bound_is_a_rival_though_its_estimate_is_no
     found = verdict(gain, change, 0.05, Rules())
     assert (found.kind, found.point, found.rival) == (SAFE, 1, 2)
     assert found.regret == pytest.approx(0.2 + 1.645 * 0.01 * 2**0.5, abs=2e-3)
+
+
+# What it would take
+
+
+def planned(gain, change, items, seeds=3, sd=0.0):
+    """What a verdict at a bound of 5 points would take, of a study with these truths, and its verdict."""
+    methods = METHODS[: len(gain)]
+    truth = Truth(np.array([0.3, *(0.3 + g for g in gain)]), np.array([0.6, *(0.6 + c for c in change)]))
+    setting = Setting(truth, seeds, items, items, sd, methods=methods, rates=RATES[:1])
+    of = study(setting, np.random.default_rng(5), 1000)
+    found = verdict(of.domain_change, of.general_change, 0.05, Rules())
+    return of, found, needs(of, found, 0.05, Rules())
+
+
+def test_a_verdict_tells_the_items_that_it_lacks():
+    """By the formula, from the variances of the replicates: here the loss of one run alone decides."""
+    of, found, wanted = planned([0.3], [0.0], 50)
+    assert (found.kind, wanted.point, wanted.seeds, wanted.items) == (NOT_ENOUGH, 1, 3, 1.0)
+    drawn, spread = of.item_changes[1], of.spreads[1][1]
+    margin = 0.05 + max(min(0.0, of.general_change[0, 1]), -0.025)
+    of_seeds = (t.ppf(0.975, 2) / norm.ppf(0.975)) ** 2 * spread.variance / 3
+    of_items = (margin / (lower_bounds(drawn[:, 1:]).critical + norm.ppf(0.9))) ** 2 - of_seeds
+    expected = drawn[1:, 1].var() / of_items
+    assert wanted.general == pytest.approx(expected)
+    assert wanted.general > 1
+    text = in_words(of, found, wanted, {run: {"seconds": 600.0} for ids in of.runs for run in ids})
+    assert text.startswith("It would be settled for sft at 1e-06, in about 80 % of such studies, by ")
+    assert f"{math.ceil(10 * expected) / 10:g} times the general items" in text
+
+
+def test_where_no_number_of_items_is_enough_it_says_seeds():
+    of, found, wanted = planned([0.3] * 4, [0.0] * 4, 2000, seeds=2, sd=0.04)
+    assert found.kind in (NOT_ENOUGH, SAFE)
+    assert wanted.seeds > 2
+    assert not wanted.by_items
+    text = in_words(of, found, wanted, {run: {"seconds": 600.0} for ids in of.runs for run in ids})
+    more = 4 * (wanted.seeds - 2)
+    assert text.startswith("Seeds are the limit, not items. ")
+    assert f"{more} runs more, which train for" in text
+
+
+def test_nothing_is_planned_where_the_estimates_hold_no_recommendation():
+    _, found, wanted = planned([0.3], [-0.3], 300)
+    assert found.kind == NOTHING
+    assert wanted is None
+
+
+def test_a_study_of_the_planned_size_answers():
+    """In 80 of 100, if the estimates were the truth; of 15, at least 9."""
+    gain, change = [0.2, 0.2, 0.12], [0.0, 0.0, 0.0]
+    rng, answered = np.random.default_rng(2), []
+    truth = Truth(np.array([0.3, *(0.3 + g for g in gain)]), np.array([0.6, *(0.6 + c for c in change)]))
+    pilot = Setting(truth, 3, 150, 150, 0.01, methods=METHODS[:3], rates=RATES[:1])
+    while len(answered) < 15:
+        of = study(pilot, rng, 300)
+        found = verdict(of.domain_change, of.general_change, 0.05, Rules())
+        wanted = needs(of, found, 0.05, Rules())
+        if found.kind in TAKE[:2] or wanted is None:
+            continue
+        items, general = math.ceil(150 * wanted.items), math.ceil(150 * wanted.general)
+        of = study(replace(pilot, seeds=wanted.seeds, domain_items=items, general_items=general), rng, 300)
+        answered.append(verdict(of.domain_change, of.general_change, 0.05, Rules()).kind in TAKE[:2])
+    assert sum(answered) >= 9
 
 
 # Error rates

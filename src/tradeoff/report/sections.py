@@ -139,6 +139,7 @@ def _advice(row: Mapping[Any, Any], reach: tuple[float, float]) -> dict[str, Any
         "regret": "" if regret is None else _points(regret),
         "equivalent": row["equivalent"] or "",
         "reason": row["reason"],
+        "needs": row["needs"] or "",
     }
 
 

@@ -94,7 +94,8 @@ def _recommended(recommendation: pd.DataFrame) -> list[str]:
         lines += [f"\nRecommendation for {model} on {domain}, by the most loss of general score that is accepted:", ""]
         for row in rows.to_dict("records"):
             about = f"  {row['bound']:.2f}  {row['verdict']}: "
-            lines += textwrap.wrap(str(row["reason"]), WIDTH, initial_indent=about, subsequent_indent=" " * 8)
+            told = str(row["reason"]) if pd.isna(row["needs"]) else f"{row['reason']} {row['needs']}"
+            lines += textwrap.wrap(told, WIDTH, initial_indent=about, subsequent_indent=" " * 8)
         for caveat in rows["caveat"].dropna().unique():
             lines += ["", *textwrap.wrap(caveat, WIDTH, initial_indent="  ", subsequent_indent="  ")]
     return lines

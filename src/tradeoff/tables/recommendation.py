@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tradeoff.tables import schemas
+from tradeoff.tables import needs, schemas
 from tradeoff.tables.replicates import Replicates, in_words, interval
 from tradeoff.tables.verdicts import (
     BEST,
@@ -25,6 +26,7 @@ from tradeoff.tables.verdicts import (
 from tradeoff.tables.views import BOUNDS
 
 USUAL = Rules()
+KINDS = {"learning_rate": "Float64", "rival_rate": "Float64", "needed_items": "Int32", "needed_seeds": "Int32"}
 
 
 def recommendation(
@@ -40,7 +42,7 @@ def recommendation(
     """
     rows = [row for of in studied for row in _rows(of, rules, updates or {})]
     table = pd.DataFrame(rows, columns=schemas.RECOMMENDATION.names)
-    return table.astype({"learning_rate": "Float64", "rival_rate": "Float64"})
+    return table.astype(KINDS)
 
 
 def offered(of: Replicates, found: Verdict, rules: Rules) -> str:
@@ -69,8 +71,25 @@ def _rows(of: Replicates, rules: Rules, updates: Mapping[str, Mapping[str, Any]]
             row["assumed_sd"] = of.assumed_sd
         if found.point is not None:
             row |= _about(of, found, spans)
+        if row["verdict"] in (NOT_ENOUGH, SAFE):
+            row |= _needs(of, found, bound, rules, updates)
         rows.append(row | {"reason": _reason(of, found, row, rules)})
     return rows
+
+
+def _needs(
+    of: Replicates, found: Verdict, bound: float, rules: Rules, updates: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What would make a recommendation of it."""
+    wanted = needs.needs(of, found, bound, rules)
+    if wanted is None:
+        return {"needs": "No recommendation is within reach of more items and seeds, if the estimates are right."}
+    return {
+        "needed_items": math.ceil(wanted.items * len(of.outcomes[of.primary[of.domain]])),
+        "needed_general": wanted.general,
+        "needed_seeds": wanted.seeds,
+        "needs": needs.in_words(of, found, wanted, updates) or None,
+    }
 
 
 def _about(of: Replicates, found: Verdict, spans: tuple[Any, Any]) -> dict[str, Any]:

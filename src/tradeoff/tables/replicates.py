@@ -73,6 +73,7 @@ class Replicates:
         general_score: The plain mean of the primary metrics of the scored benchmarks, [1 + replicates, points].
         spreads: Of the domain's and of the general score, the variance between trainings at each point's learning
             rate; the base's is 0.
+        item_scores: Of the domain's and of the general score, replicates in which items alone are drawn.
         assumed_sd: Between trainings, for scores from 0 to 1 at a rate at which no method has a second seed.
         outcomes: Of each metric, the means over seeds of every item that has it, [items, points].
         primary: Of each benchmark, the metric that stands for it.
@@ -89,6 +90,7 @@ class Replicates:
     scores: Mapping[Metric, Array]
     general_score: Array
     spreads: tuple[tuple[Spread, ...], tuple[Spread, ...]]
+    item_scores: tuple[Array, Array]
     assumed_sd: float
     outcomes: Mapping[Metric, Array]
     primary: Mapping[str, Metric]
@@ -109,6 +111,11 @@ class Replicates:
     def general_change(self) -> Array:
         """Against the base, [1 + replicates, points]."""
         return change(self.general_score)
+
+    @property
+    def item_changes(self) -> tuple[Array, Array]:
+        """Domain and general change in replicates in which items alone are drawn, [1 + replicates, points] each."""
+        return change(self.item_scores[0]), change(self.item_scores[1])
 
     @property
     def code_length(self) -> Array:
@@ -286,7 +293,8 @@ def of_runs(
         outcomes[metric] = np.stack([values[carry][:, at].mean(axis=1) for at in of_point], axis=1)
         if metric == primary[metric.benchmark]:
             main[metric.benchmark] = means, spreads
-    general_score, general_spreads = seeded.over(np.mean([main[name][0] for name in scored], axis=0), True, "general")
+    of_general = np.mean([main[name][0] for name in scored], axis=0)
+    general_score, general_spreads = seeded.over(of_general, True, "general")
     truncated, invalid = (tuple(int(totals[at, side].sum()) for at in of_point) for side in (0, 1))
     return Replicates(
         model,
@@ -298,6 +306,7 @@ def of_runs(
         scores,
         general_score,
         (main[domain][1], general_spreads),
+        (seeded.mean(main[domain][0]), seeded.mean(of_general)),
         assumed_sd,
         outcomes,
         primary,
@@ -315,6 +324,10 @@ class _Seeded:
     count: int
     assumed_sd: float
 
+    def mean(self, means: Array) -> Array:
+        """The points' means over their seeds, [1 + count, points]."""
+        return np.stack([means[:, at].mean(axis=1) for at in self.of_point], axis=1)
+
     def over(self, means: Array, bounded: bool, *words: str) -> tuple[Array, tuple[Spread, ...]]:
         """The points' means over their seeds with the error of other seeds, [1 + count, points], and its variances.
 
@@ -323,7 +336,7 @@ class _Seeded:
             bounded: From 0 to 1.
             words: The metric's name.
         """
-        found = np.stack([means[:, at].mean(axis=1) for at in self.of_point], axis=1)
+        found = self.mean(means)
         spreads = [Spread(0.0, 0.0, 0)] * len(self.points)
         assumed = self.assumed_sd**2 if bounded else 0.0
         alike = {(point.learning_rate, point.fraction) for point in self.points if point.method != BASE}

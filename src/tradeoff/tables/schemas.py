@@ -185,6 +185,10 @@ RECOMMENDATION = pa.schema(
         *_interval("lead", nullable=True),  # domain score over the rival's; an interval of its own
         pa.field("equivalent", pa.string()),  # other safe points within the tolerance, in words; null without one
         pa.field("assumed_sd", pa.float64()),  # between trainings, where it is not measured at some rival's rate
+        pa.field("needed_items", pa.int32()),  # of the domain, for a recommendation; null where none is within reach
+        pa.field("needed_general", pa.float64()),  # factor on the items of each general benchmark
+        pa.field("needed_seeds", pa.int32()),  # of each run that may be within the bound
+        pa.field("needs", pa.string()),  # in words, with the cost
         _required("reason", pa.string()),
         pa.field("caveat", pa.string()),  # on the intervals of this model and domain, whatever the bound
     ]
