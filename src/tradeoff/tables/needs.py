@@ -3,8 +3,9 @@
 A bound with critical value q is on the right side of a margin m in 90 of 100 studies if (q + 1.28) e <= m, with the
 standard error e^2 = v n / N + s^2 / S of N items and S seeds: v is the variance now, of n items, s^2 that between
 trainings. Hence N = n v / (m^2 / (q + 1.28)^2 - s^2 / S), and where that is not above 0 no number of items is enough,
-but more seeds are. A verdict needs several bounds, which are all on the right side in about 80 of 100 (simulated). Margins are the estimates', except that those of a loss are taken to be at least half of the bound:
-what is planned is a study that answers if the loss is not just at the bound, which no study can tell.
+but more seeds are. A verdict needs several bounds, which are all on the right side in about 80 of 100 (simulated).
+Margins are the estimates', except that those of a loss are taken to be at least half of the bound: what is planned is
+a study that answers if the loss is not just at the bound, which no study can tell.
 """
 
 from __future__ import annotations
