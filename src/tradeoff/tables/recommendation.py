@@ -52,9 +52,10 @@ def offered(of: Replicates, found: Verdict, rules: Rules) -> str:
 
 
 def headline(rows: Sequence[Mapping[Any, Any]]) -> str:
-    """The sentence to act on: what to take within the least bound for which something is, or what is missing."""
+    """What to act on: what to take within the least bound for which something is, or what is missing at the largest."""
     taken = [row["reason"] for row in rows if row["verdict"] in TAKE]
-    return str(taken[0] if taken else rows[-1]["reason"])
+    lacking = [rows[-1][name] for name in ("reason", "needs") if not pd.isna(rows[-1][name])]
+    return str(taken[0]) if taken else " ".join(lacking)
 
 
 def _rows(of: Replicates, rules: Rules, updates: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
