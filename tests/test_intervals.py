@@ -1,7 +1,7 @@
 """Intervals by brute force: the numbers of the tables and their bounds again, from items and each metric's definition.
 
-A replicate is written out, item by item and seed by seed, and every metric is computed from that in plain loops. The
-draws are those of `replicates.draws`, or on very few items all that there are.
+A replicate is written out, item by item and pseudo-item by pseudo-item, and every metric is computed from that in plain
+loops, the error of few seeds too. The draws are those of `bootstrap`, or on very few items all that there are.
 """
 
 import itertools
@@ -18,9 +18,10 @@ from tradeoff.domains import Outcome
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, Benchmark
 from tradeoff.evaluation.weights import class_weights
 from tradeoff.study import BASE
+from tradeoff.tables.bootstrap import PSEUDO, coins, draws, generator
 from tradeoff.tables.comparisons import comparisons
 from tradeoff.tables.pareto import front, hypervolume
-from tradeoff.tables.replicates import draws, replicates
+from tradeoff.tables.replicates import ASSUMED_SD, Point, replicates
 from tradeoff.tables.tradeoff import tradeoff
 
 CLASS_METRICS = (
@@ -144,14 +145,19 @@ def values_of(name, item):
     return {"kl": sum(item["kl"]) / len(item["kl"])}, {"kl": float(len(item["kl"]))}
 
 
+def classes_of(name, items):
+    """Of each item, its weights in the classes of the metrics over classes."""
+    if name != DOMAIN:
+        return [{}] * len(items)
+    outcomes = [Outcome({}, label=i["named"]) for i in items]
+    return class_weights(CLASS_METRICS, [{"label": i["right"]} for i in items], outcomes)
+
+
 def samples(runs):
     rows = []
     for (method, rate, seed), of in runs.items():
         for name, items in of.items():
-            classes = [{}] * len(items)
-            if name == DOMAIN:
-                outcomes = [Outcome({}, label=i["named"]) for i in items]
-                classes = class_weights(CLASS_METRICS, [{"label": i["right"]} for i in items], outcomes)
+            classes = classes_of(name, items)
             for number, item in enumerate(items):
                 values, weights = values_of(name, item)
                 rows.append(
@@ -175,41 +181,106 @@ def samples(runs):
     return pd.DataFrame(rows).astype({"learning_rate": "Float64", "seed": "Int32"})
 
 
-def studied(runs, count=COUNT):
-    (of,) = replicates(samples(runs), BENCHMARKS, SCORED, count)
+def studied(runs, count=COUNT, assumed_sd=ASSUMED_SD):
+    (of,) = replicates(samples(runs), BENCHMARKS, SCORED, count, assumed_sd)
     return of
 
 
 # The same by brute force
 
 
-def written_out(name, n, count):
-    """The things that each replicate drew, as a list of numbers; the first is the estimate's."""
-    return [[i for i, times in enumerate(row) for _ in range(int(times))] for row in draws(name, n, count)]
-
-
-def scores_slowly(runs, point, benchmark, metric, count):
-    """A metric of a point in every replicate: the mean over the drawn seeds of the metric of the drawn items."""
-    seeds = sorted({seed for _, _, seed in runs if seed is not None})
-    of_point = {seed: of for (*key, seed), of in runs.items() if tuple(key) == point}
-    items = written_out(benchmark, len(next(iter(of_point.values()))[benchmark]), count)
-    drawn_seeds = written_out("seeds", len(seeds), count)
+def weighed(benchmark, metric, items):
+    """Of each item its value and its weight in each class, one class for most metrics; no weight without the metric."""
     found = []
-    for drawn_items, drawn in zip(items, drawn_seeds, strict=True):
-        chosen = [of_point[seeds[i]] for i in drawn if seeds[i] in of_point] or list(of_point.values())
-        each = [METRICS[benchmark, metric]([of[benchmark][i] for i in drawn_items]) for of in chosen]
-        if None in each:  # no item of the category: what all items give
-            each = [METRICS[benchmark, metric](of[benchmark]) for of in chosen]
-        found.append(sum(each) / len(each))
+    for item, classes in zip(items, classes_of(benchmark, items), strict=True):
+        values, weights = values_of(benchmark, item)
+        own = classes.get(metric, {"all": weights.get(metric, 1.0)} if metric in values else {})
+        found.append((values.get(metric, 0.0), own))
     return found
 
 
+def mean_of(of_items, drawn, tosses):
+    """The mean over classes of weighted means over drawn items; None where no weight was drawn.
+
+    A toss is what a pseudo-item earns that was drawn; it weighs in each class what an item with the metric weighs there
+    on average.
+    """
+    carry = sum(any(w > 0 for w in weights.values()) for _, weights in of_items)
+    means = []
+    for c in {c for _, weights in of_items for c in weights}:
+        average = sum(weights.get(c, 0.0) for _, weights in of_items) / carry
+        parts = [(of_items[i][1].get(c, 0.0), of_items[i][0]) for i in drawn] + [(average, toss) for toss in tosses]
+        if total := sum(weight for weight, _ in parts):
+            means.append(sum(weight * value for weight, value in parts) / total)
+    return sum(means) / len(means) if means else None
+
+
+def point_of(key):
+    method, rate = key
+    return Point(method, method, rate)
+
+
+def run_slowly(runs, key, benchmark, metric, count):
+    """A metric of one run in every replicate, the estimate first."""
+    of_items = weighed(benchmark, metric, runs[key][benchmark])
+    bounded = benchmark != BASE_TEXT and metric != CODE_LENGTH
+    tossed = coins(benchmark, point_of(key[:2]), count)
+    estimate = mean_of(of_items, range(len(of_items)), [])
+    found = [estimate]
+    for row, toss in zip(draws(benchmark, len(of_items) + PSEUDO, count)[1:], tossed[1:], strict=True):
+        drawn = [i for i, times in enumerate(row[:-PSEUDO]) for _ in range(int(times))]
+        tosses = [toss[k] for k in range(PSEUDO) for _ in range(int(row[k - PSEUDO]))] if bounded else []
+        mean = mean_of(of_items, drawn, tosses)
+        found.append(estimate if mean is None else mean)
+    return found
+
+
+def variance(numbers):
+    mean = sum(numbers) / len(numbers)
+    return sum((x - mean) ** 2 for x in numbers) / (len(numbers) - 1)
+
+
+def over_seeds_slowly(of_runs, point, bounded, words, count):
+    """The mean over a point's seeds, with the error that other seeds would make.
+
+    `of_runs` has the replicates of every run.
+    """
+    mean = [sum(column) / len(column) for column in zip(*(of_runs[k] for k in of_runs if k[:2] == point), strict=True)]
+    if point[0] == BASE:
+        return mean
+    at_rate = {}
+    for method, rate, seed in of_runs:
+        if rate == point[1]:
+            at_rate.setdefault(method, []).append(of_runs[method, rate, seed])
+    several = [of_method for of_method in at_rate.values() if len(of_method) > 1]
+    freedom = sum(len(of_method) - 1 for of_method in several)
+    spread = [ASSUMED_SD**2 if bounded else 0.0] * count
+    if freedom:
+        square = sum(variance([r[0] for r in m]) * (len(m) - 1) for m in several) / freedom
+        moved = [sum(variance([r[n] - r[0] for r in m]) for n in range(1, count + 1)) / count for m in several]
+        items = sum(v * (len(m) - 1) for v, m in zip(moved, several, strict=True)) / freedom
+        chi = generator("spread", *words, point[1], 1.0).chisquare(freedom, count)
+        spread = [max(0.0, square * freedom / x - items) for x in chi]
+    normal = generator("seed", *words, *point_of(point)).standard_normal(count)
+    seeds = sum(k[:2] == point for k in of_runs)
+    noisy = [m + z * math.sqrt(v / seeds) for m, z, v in zip(mean[1:], normal, spread, strict=True)]
+    return [mean[0], *([min(1.0, max(0.0, x)) for x in noisy] if bounded else noisy)]
+
+
+def scores_slowly(runs, point, benchmark, metric, count):
+    """A metric of a point in every replicate."""
+    of_runs = {key: run_slowly(runs, key, benchmark, metric, count) for key in runs}
+    bounded = benchmark != BASE_TEXT and metric != CODE_LENGTH
+    return over_seeds_slowly(of_runs, point, bounded, (benchmark, metric, "none"), count)
+
+
 def general_slowly(runs, point, count):
-    parts = [
-        scores_slowly(runs, point, SUITE, "exact_match", count),
-        scores_slowly(runs, point, FOLLOWS, "inst_acc", count),
-    ]
-    return [sum(pair) / 2 for pair in zip(*parts, strict=True)]
+    """The mean of both benchmarks run by run, and then over seeds."""
+    of_runs = {}
+    for key in runs:
+        parts = run_slowly(runs, key, SUITE, "exact_match", count), run_slowly(runs, key, FOLLOWS, "inst_acc", count)
+        of_runs[key] = [sum(pair) / 2 for pair in zip(*parts, strict=True)]
+    return over_seeds_slowly(of_runs, point, True, ("general",), count)
 
 
 def less(ours, theirs):
@@ -312,36 +383,51 @@ def test_the_intervals_of_the_hypervolume_and_of_the_front():
         best = [volumes[row["method"]][r] >= max(v[r] for v in volumes.values()) - 1e-9 for r in range(1, COUNT + 1)]
         assert row["p_best"] == pytest.approx(sum(best) / COUNT)
     for (_, row), point in zip(front([of]).iterrows(), POINTS, strict=True):
-        beaten = [
-            any(
-                domain[q][r] > domain[point][r] - 1e-9
-                and general[q][r] > general[point][r] - 1e-9
-                and (domain[q][r] > domain[point][r] + 1e-9 or general[q][r] > general[point][r] + 1e-9)
-                for q in POINTS
-            )
-            for r in range(COUNT + 1)
-        ]
-        assert row["on_front"] == (not beaten[0])
-        assert row["p_dominated"] == pytest.approx(sum(beaten[1:]) / COUNT)
+        beaten = any(
+            domain[q][0] > domain[point][0] - 1e-9
+            and general[q][0] > general[point][0] - 1e-9
+            and (domain[q][0] > domain[point][0] + 1e-9 or general[q][0] > general[point][0] + 1e-9)
+            for q in POINTS
+        )
+        assert row["on_front"] == (not beaten)
         assert bounds(row, "general_score") == pytest.approx(interval_slowly(general[point]))
+
+
+def ways(n, things):
+    """All ways to draw n times from some things, as counts, and how likely each is."""
+    for cuts in itertools.combinations(range(n + things - 1), things - 1):
+        counts = [b - a - 1 for a, b in zip((-1, *cuts), (*cuts, n + things - 1), strict=True)]
+        yield counts, math.factorial(n) / math.prod(map(math.factorial, counts)) / things**n
 
 
 @pytest.mark.parametrize("metric", [key for key in METRICS if key[1] != "accuracy_lab"], ids=" ".join)
 def test_the_interval_is_that_of_all_samples_that_there_are(metric):
-    """Of 5 items there are 5^5 samples with replacement: 2.5 % are outside a bound, within the error of 4,000 draws."""
-    benchmark, _ = metric
+    """Of 5 items and 2 pseudo-items there are 1,716 draws of 7, and 16 throws of four coins."""
+    benchmark, name = metric
     runs = made(8, methods=("sft",), rates=(1.0,), seeds=(0,), sizes=(5, 5, 5, 5))
-    of = studied(runs, count=4000)
-    base, ours = (of_run[benchmark] for of_run in runs.values())
-    every = [
-        METRICS[metric]([ours[i] for i in drawn]) - METRICS[metric]([base[i] for i in drawn])
-        for drawn in itertools.product(range(5), repeat=5)
-    ]
+    of = studied(runs, count=4000, assumed_sd=0.0)
+    base, ours = (weighed(benchmark, name, of_run[benchmark]) for of_run in runs.values())
+    bounded = benchmark != BASE_TEXT and name != CODE_LENGTH
+    every = []
+    for counts, chance in ways(7, 7):
+        drawn = [i for i, times in enumerate(counts[:5]) for _ in range(times)]
+        for tosses in itertools.product((0.0, 1.0), repeat=4) if bounded else [()]:
+            pairs = [
+                [tosses[side * 2 + k] for k in range(2) for _ in range(counts[5 + k])] if bounded else []
+                for side in (0, 1)
+            ]
+            means = [mean_of(of_items, drawn, pair) for of_items, pair in zip((base, ours), pairs, strict=True)]
+            if None in means:
+                means = [mean_of(of_items, range(5), []) for of_items in (base, ours)]
+            every.append((means[1] - means[0], chance / (16 if bounded else 1)))
     row = comparisons([of]).set_index(["benchmark", "metric"]).loc[metric]
     estimate, low, high = bounds(row, "difference")
-    assert estimate == pytest.approx(METRICS[metric](ours) - METRICS[metric](base))
+    assert estimate == pytest.approx(
+        METRICS[metric](runs["sft", 1.0, 0][benchmark]) - METRICS[metric](runs[BASE, None, None][benchmark])
+    )
+    assert sum(chance for _, chance in every) == pytest.approx(1.0)
     error = 4 * math.sqrt(0.025 * 0.975 / 4000)
     for outside, at in ((lambda x: x < low - 1e-9, low), (lambda x: x > high + 1e-9, high)):
-        assert sum(map(outside, every)) / len(every) <= 0.025 + error
+        assert sum(chance for x, chance in every if outside(x)) <= 0.025 + error
         if at != estimate:
-            assert sum(outside(x) or abs(x - at) < 1e-9 for x in every) / len(every) >= 0.025 - error
+            assert sum(chance for x, chance in every if outside(x) or abs(x - at) < 1e-9) >= 0.025 - error

@@ -1,5 +1,6 @@
 """Before any hour is spent: the preview shows what is trained on, the plan says what it costs."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -156,4 +157,34 @@ def test_the_plan_is_a_table():
     lines = list(plan.describe(study(), "A100", 0.5))
     assert lines[0] == "small: 24 runs, 18 of them trained, 6 derived"
     assert "A100-hours" in lines[1]
-    assert [line.split()[0] for line in lines[2:-1]] == ["import", "data", "train", "derive", "evaluate", "total"]
+    assert [line.split()[0] for line in lines[2:8]] == ["import", "data", "train", "derive", "evaluate", "total"]
+
+
+def test_the_plan_tells_the_least_that_a_study_can_see():
+    """A loss: critical value times sqrt(0.2 / n / benchmarks + 0.02^2 / seeds), and 1.28 more for a power of 90 %."""
+
+    def told(**changes):
+        lines = list(plan.describe(study(**changes), "A100", 0.5))
+        return {line.split(":")[0]: line for line in lines[8:]}
+
+    few = told(evaluation={"items": 8}, seeds=[0])
+    assert "a tie is not answered (tolerance 5)" in few["shop_mini"]
+    assert any(line.startswith("One seed recommends nothing") for line in few.values())
+    many = told(
+        evaluation={"items": "all"},
+        data={"train": 8, "test": "all"},
+        general=["ifeval_mini", "arithmetic_mini"],
+        methods={"sft": {"recipe": "sft"}},
+        learning_rates=["1e-3"],
+        seeds=[0, 1, 2, 3],
+    )
+    loss = float(re.search(r"and a loss of ([\d.]+)", many["shop_mini"])[1])
+    assert loss == pytest.approx(100 * (1.645 + 1.282) * (0.2 / 2000 / 2 + 0.02**2 / 4) ** 0.5, rel=0.05)
+    assert not any(line.startswith("One seed") for line in many.values())
+
+
+def test_a_method_s_own_seeds_are_planned():
+    more = study(
+        methods={"sft": {"recipe": "sft", "seeds": [0, 1, 2, 3]}, "l2": {"recipe": "l2", "strength": 1.0}}, seeds=[0]
+    )
+    assert plan.costs(more)["train"].jobs == (4 + 1) * len(more.learning_rates)

@@ -140,8 +140,11 @@ def test_figure_and_terminal_table_name_every_method(tree: Tree) -> None:
         assert re.search(rf"^{method} ", summary, re.M)
         assert f">{method}<" in page
     assert "6 training examples, 1 epoch, 1 seed, learning rates 1e-03; 4 test items of each domain" in page
-    assert "general ability: 3 of ifeval_mini, 3 of arithmetic_mini, 3 of base_text. Intervals: 95 % cluster" in page
-    assert "with one seed the spread between trainings is not in it" in page
+    assert (
+        "general ability: 3 of ifeval_mini, 3 of arithmetic_mini, 3 of base_text. Intervals: 95 %, bootstrap over"
+        in page
+    )
+    assert "one seed: a standard deviation of 0.02 between trainings is assumed" in page
     assert "Recommendation for tiny on shop_mini" in summary
     assert summary.strip() in tree.output  # type: ignore[attr-defined]
     assert "steps (100%) done" in tree.output  # type: ignore[attr-defined]

@@ -97,6 +97,13 @@ WRONG = [
     ("methods", {"half": STUDY["methods"]["half"]}, "methods.half.of: there is no method 'sft' in this study; add it"),
     ("methods.half.of", "half", DERIVED.format("half")),
     ("methods.more", {"recipe": "average", "of": "half"}, DERIVED.format("more")),
+    # Seeds of a method's own
+    ("methods.sft.seeds", [], "methods.sft: seeds: should be a list of at least one, got []"),
+    ("methods.sft.seeds", [1, 0, 1], "methods.sft.seeds: 1 is listed twice; remove one"),
+    ("methods.half.seeds", [0, 3], "methods.half.seeds: sft has no seed 3 to derive a run from; list some of 0"),
+    ("methods.sft.seeds", [1], "methods.half.seeds: sft has no seed 0 to derive a run from; list some of 1"),
+    ("verdicts", {"tolerence": 0.1}, "verdicts: unknown key 'tolerence'; did you mean 'tolerance'?"),
+    ("verdicts", {"tolerance": 2.0}, "verdicts.tolerance: should be less than or equal to 1, got 2.0"),
     # A rate
     ("learning_rates", [0], FINITE.format(0)),
     ("learning_rates", ["-1e-5"], FINITE.format("-1e-05")),
@@ -341,6 +348,12 @@ def test_runs_are_the_grid_in_the_studys_order(tmp_path):
     assert (grid.trained_methods, grid.derived_methods) == (["sft", "l2", "flow"], ["half"])
 
 
+def test_a_method_may_have_seeds_of_its_own(tmp_path):
+    loaded = load(tmp_path, {"seeds": [0, 1], "methods.sft.seeds": [0, 1, 2], "methods.half.seeds": [2]})
+    seeds = {name: [run.seed for run in loaded.runs() if run.method == name] for name in loaded.methods}
+    assert seeds == {"sft": [0, 1, 2], "l2": [0, 1], "half": [2], "flow": [0, 1]}
+
+
 def spec(folder, method, changes=None):
     """The run spec of a method's first run."""
     loaded = load(folder, changes)
@@ -447,6 +460,8 @@ def test_every_setting_of_training_is_tried_above():
         {"learning_rates": ["1e-5", "2e-5"]},
         {"learning_rates": [0.00001]},
         {"seeds": [0, 1]},
+        {"methods.l2.seeds": [0, 1, 2]},
+        {"verdicts": {"tolerance": 0.01, "assumed_sd": 0.03, "one_seed": True}},
     ],
     ids=str,
 )
@@ -546,12 +561,13 @@ def test_the_readme_explains_every_key_and_every_option():
         else:
             keys.append(key)
     keys += [f"models.<name>.{name}" for name in study.Model.model_fields]
+    keys.append("methods.<name>.seeds")
     keys += [f"general.<name>.{name}" for name in Suite.model_fields]
     assert set(paragraphs) == {*keys, *methods.names(), *domains.names()}
     for package, find in ((methods, methods.recipe), (domains, domains.kind)):
         for name in package.names():
             part = re.split(r"^#+ ", text.split(f"### `{name}`\n")[1], flags=re.M)[0]
-            fields = [field.name for field in dataclasses.fields(find(name))]
+            fields = {field.name for field in dataclasses.fields(find(name))} - {"seeds"}  # of every method
             assert sorted(re.findall(r"^- `(\w+)`: ", part, re.M)) == sorted(fields), name
     rows = re.findall(r"^\| `(\w+)` \|", text.split("## Benchmarks")[1].split("## ")[0], re.M)
     assert sorted(rows) == evaluation.names()

@@ -293,9 +293,9 @@ def test_the_trade_off_holds_paired_changes_over_items_and_means_over_seeds(samp
     assert (sft["seeds"], sft["learning_rate"]) == (2, 1e-6)
     assert sft["domain_score"] == pytest.approx((0.5 + 1 + 0 + 1) / 4)
     assert sft["domain_change"] == pytest.approx(0.125)
-    # A replicate's change is k of 4 draws of that item times j of 2 draws of that seed, over 8.
-    assert sft["domain_change_low"] == 0.0
-    assert sft["domain_change_high"] in (0.5, 0.75)
+    # Of 4 items little is known: the pseudo-items are a third of those that are drawn.
+    assert sft["domain_change_low"] < -0.3
+    assert sft["domain_change_high"] > 0.3
     # base_text is no score and stays out of the general one.
     assert sft["general_score"] == sft["arithmetic_mini"] == pytest.approx(0.625)
     assert sft["general_change"] == pytest.approx(-0.125)

@@ -11,7 +11,8 @@ from tradeoff.domains import Metric, Outcome
 from tradeoff.evaluation import Benchmark
 from tradeoff.evaluation.weights import class_weights
 from tradeoff.study import BASE
-from tradeoff.tables.replicates import ENDS, draws, interval, replicates
+from tradeoff.tables.bootstrap import PSEUDO, coins, draws
+from tradeoff.tables.replicates import ENDS, Point, interval, replicates
 from tradeoff.tables.replicates import Metric as Of
 from tradeoff.tables.scores import by_class, weighted_mean
 
@@ -104,34 +105,64 @@ def study(right, *models):
             for i, (r, n) in enumerate(zip(right, named, strict=True))
         ]
     known = {name: Benchmark(name, "1", NAMES) for name in ("d", "g")}
-    (found,) = replicates(pd.DataFrame(rows), known, {"d": ["g"]}, 400)
+    (found,) = replicates(pd.DataFrame(rows), known, {"d": ["g"]}, 400, assumed_sd=0.0)
     return found
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_each_replicate_is_the_metric_of_the_items_that_it_drew(seed):
-    """By brute force: the items of a replicate written out, and scikit-learn on them."""
+def test_the_estimate_is_the_metric_of_all_items(seed):
     rng = np.random.default_rng(seed)
     right = rng.choice(list("ESCI"), 12, p=[0.6, 0.2, 0.1, 0.1]).tolist()
     models = [rng.choice(["E", "S", "C", "I", None], 12).tolist() for _ in range(3)]
     found = study(right, *models)
-    drawn = draws("d", 12, 400).astype(int)
-    for replicate in (0, 1, 2, 77, 399):
-        places = np.repeat(np.arange(12), drawn[replicate])
+    for point, named in enumerate(models):
+        for name in NAMES:
+            assert found.scores[Of("d", name, "none")][0, point] == pytest.approx(by_sklearn(right, named)[name])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_replicate_is_the_metric_of_the_items_that_it_drew(seed):
+    """By brute force: items written out, and scikit-learn on them, where no pseudo-item was drawn."""
+    rng = np.random.default_rng(seed)
+    right = rng.choice(list("ESCI"), 12, p=[0.6, 0.2, 0.1, 0.1]).tolist()
+    models = [rng.choice(["E", "S", "C", "I", None], 12).tolist() for _ in range(3)]
+    found = study(right, *models)
+    drawn = draws("d", 12 + PSEUDO, 400).astype(int)
+    without = [r for r in range(1, 401) if not drawn[r, 12:].any()]
+    assert len(without) > 20  # (12 / 14)^14 of 400
+    for replicate in without[:10]:
+        places = np.repeat(np.arange(12), drawn[replicate, :12])
         for point, named in enumerate(models):
             expected = by_sklearn([right[i] for i in places], [named[i] for i in places])
             for name in NAMES:
                 assert found.scores[Of("d", name, "none")][replicate, point] == pytest.approx(expected[name])
 
 
-def test_a_model_that_always_says_one_class_has_the_interval_of_the_classes_that_were_drawn():
-    """Of four classes, recall is 1 in one and 0 in the others: 1/4, or 1/3 where a replicate lacks one of them."""
+def test_a_pseudo_item_counts_as_an_average_item_in_each_class():
+    """Two classes of 3 and 1 items: of four items each has 3/4 of one in the first class and 1/4 in the second."""
+    right, named = ["E", "E", "E", "S"], ["E", "E", "S", "S"]
+    found = study(right, named, named).scores[Of("d", "balanced_accuracy", "none")][:, 1]
+    drawn, tossed = draws("d", 4 + PSEUDO, 400), coins("d", Point("m1", "sft", 1.0), 400)
+    for replicate in range(1, 30):
+        counts, toss = drawn[replicate], (drawn[replicate, 4:] * tossed[replicate]).sum()
+        extra = counts[4:].sum()
+        recalls = [
+            (earned + share * toss) / (total + share * extra)
+            for share, earned, total in ((0.75, counts[:2].sum(), counts[:3].sum()), (0.25, counts[3], counts[3]))
+            if total + share * extra > 0
+        ]
+        assert found[replicate] == pytest.approx(np.mean(recalls))
+
+
+def test_a_model_that_always_says_one_class_has_a_narrow_interval():
+    """Recall is 1 in one of four classes; items drawn apart from classes would give 0.17 to 0.37."""
     right = ["E"] * 65 + ["S"] * 22 + ["I"] * 10 + ["C"] * 3
     balanced = interval(
         "score", study(right, ["E"] * 100, ["E"] * 100).scores[Of("d", "balanced_accuracy", "none")][:, 1]
     )
     assert balanced["score"] == 0.25
-    assert (balanced["score_low"], balanced["score_high"]) == (0.25, pytest.approx(1 / 3))
+    assert 0.235 < balanced["score_low"] <= 0.25
+    assert balanced["score_high"] < 0.4  # a replicate may lack the class of 3
     assert ENDS == (0.025, 0.975)
 
 

@@ -78,9 +78,10 @@ def _built(
 
 def _with_fields(cls: type[T], name: str, parameters: dict[Any, Any], options: str) -> T:
     known = [f.name for f in dataclass_fields(cls)]  # type: ignore[arg-type]
+    own = [key for key in known if key != "seeds"]
     for key in parameters:
         if key not in known:
-            hint = nearest(key, known) if known else f"{name} has no {options}"
+            hint = nearest(key, known) if own else f"{name} has no {options}"
             raise fail(f"unknown key {shown(key)}; {hint}")
     try:
         return TypeAdapter(cls).validate_json(json.dumps(parameters, default=str, skipkeys=True), strict=True)
@@ -117,7 +118,8 @@ def finite(values: dict[str, Any]) -> dict[str, Any]:
 
 def method_spec(method: methods.Method) -> dict[str, Any]:
     """A method as JSON: its recipe and all hyper-parameters."""
-    return {"recipe": method.recipe, **finite(asdict(method))}
+    known = methods.hyper_parameters(type(method))
+    return {"recipe": method.recipe, **finite({key: value for key, value in asdict(method).items() if key in known})}
 
 
 def domain_spec(domain: domains.Domain) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tradeoff.errors import UserError, command
 from tradeoff.provenance import read_json
 from tradeoff.sources import package_file
 from tradeoff.study import Study, from_command_line
+from tradeoff.tables.needs import seen
 
 # Dense bfloat16 matrix products, FLOP/s, and memory, bytes/s, by the makers' data sheets.
 GPUS = {
@@ -31,7 +32,16 @@ GPUS = {
     "L40S": (362e12, 0.864e12),
     "RTX4090": (165e12, 1.01e12),
 }
-ITEMS = {"ifeval": 541, "gsm8k": 1319, "humaneval": 164, "knowledge_mini": 402}  # of "all"
+# Items of "all".
+ITEMS = {
+    "ifeval": 541,
+    "gsm8k": 1319,
+    "humaneval": 164,
+    "ifeval_mini": 2000,
+    "arithmetic_mini": 2000,
+    "knowledge_mini": 402,
+}
+DIFFER = 0.2  # share of items on which two runs are taken to differ in being right
 GENERAL_PROMPT = 300  # tokens of a general benchmark's prompt that are not shared by its items
 
 
@@ -81,13 +91,12 @@ def costs(study: Study) -> dict[str, Cost]:
     for model in study.models:
         weights = parameters(study, model)
         stages["evaluate"] += sum((_answers(study, name, weights) for name in study.benchmarks()), Cost(1))
-        jobs = len(study.learning_rates) * len(study.seeds)
         for domain in study.domains:
-            stages["evaluate"] += Cost(jobs)
+            stages["evaluate"] += Cost(len(study.learning_rates) * len(study.evaluated_together()))
             asked = sum((_answers(study, name, weights) for name in study.benchmarks(domain)), Cost())
-            for method in study.methods.values():
+            for name, method in study.methods.items():
                 cost, stage = _trained(study, domain, method, weights)
-                for _ in range(jobs):
+                for _ in range(len(study.learning_rates) * len(study.seeds_of(name))):
                     stages[stage] += cost
                     for _ in range(len(study.trajectory) + 1):
                         stages["evaluate"] += asked
@@ -132,6 +141,31 @@ def describe(study: Study, gpu: str, utilisation: float) -> Iterator[str]:
     for cells in rows:
         yield f"  {cells[0]:<9}" + "".join(f"{cell:>12}" for cell in cells[1:])
     yield f"An estimate at {utilisation:.0%} of {gpu}'s peak, all answers as long as they may be."
+    yield from sights(study)
+
+
+def sights(study: Study) -> Iterator[str]:
+    """The smallest differences that a study can see, for each domain, as lines of text."""
+    seeds = min(len(study.seeds_of(name)) for name in study.methods)
+    sd, points = study.verdicts.assumed_sd, len(study.methods) * len(study.learning_rates)
+    for domain in study.domains:
+        general = [_items(study, name) for name in study.scored(domain)]
+        if 0 in general:  # not known beforehand
+            continue
+        at = seen(points, seeds, _count(study, domain, "test"), general, sd, DIFFER)
+        tie = "answered" if at.difference <= study.verdicts.tolerance else "not answered"
+        yield (
+            f"{domain}: sees a gain of {100 * at.gain:.1f} points, a difference between two runs of "
+            f"{100 * at.difference:.1f}, and a loss of {100 * at.loss:.1f}; a tie is {tie} (tolerance "
+            f"{100 * study.verdicts.tolerance:g})"
+        )
+    yield (
+        f"The least that 90 % of studies of {points} points see, if runs differ on {DIFFER:.0%} of the items and "
+        f"trainings by a standard deviation of {sd:g}."
+    )
+    several = any(len(study.seeds_of(name)) > 1 for name in study.methods)
+    if not several and not study.verdicts.one_seed:
+        yield "One seed recommends nothing: give a method more (methods.<name>.seeds), or allow it (verdicts.one_seed)."
 
 
 def _row(name: str, cost: Cost, gpu: str, utilisation: float) -> tuple[str, ...]:
@@ -159,8 +193,14 @@ def _answers(study: Study, name: str, weights: float) -> Cost:
     if name in study.domains:
         count, prompt = _count(study, name, "test"), study.domains[name].size.prompt
     else:
-        count, prompt = spec["items"] or ITEMS.get(name, 0), GENERAL_PROMPT
+        count, prompt = _items(study, name), GENERAL_PROMPT
     return _written(study, count, prompt, spec["benchmark"]["max_new_tokens"] or 0, weights)
+
+
+def _items(study: Study, name: str) -> int:
+    """Items of a general benchmark that are used."""
+    there, asked = ITEMS.get(name, 0), study.benchmark_spec(name)["items"]
+    return there if asked is None else min(asked, there or asked)
 
 
 def _count(study: Study, domain: str, split: Split) -> int:

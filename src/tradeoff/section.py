@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tradeoff.errors import shown
 
 Precision = Literal["float32", "bfloat16"]
+MOST_SEED = 2**31 - 1  # what numpy and the tables hold
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 
 
 def fail(message: str) -> PydanticCustomError:
@@ -29,6 +31,7 @@ def plain(message: str) -> str:
     """Pydantic's message in this project's words."""
     message = message.replace("Input should be", "should be").replace("Field required", "is missing; add it")
     message = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", message)
+    message = re.sub("Tuple should have at least 1 item.*", "should be a list of at least one", message)
     return re.sub("a valid (list|array)", "a list", message).replace("a valid string", "text in quotes")
 
 

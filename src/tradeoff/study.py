@@ -11,7 +11,7 @@ import datetime
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -36,7 +36,7 @@ from tradeoff.entries import (
 )
 from tradeoff.errors import UserError, one_line, shown
 from tradeoff.evaluation import BASE, BASE_TEXT, BASE_TEXTS, Benchmark
-from tradeoff.section import Precision, Section, fail, nearest, plain
+from tradeoff.section import Precision, Section, Seed, fail, nearest, plain
 from tradeoff.training.settings import AT, Training
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AT", "BASE", "Run", "Study", "StudyError", "canonical_rate", "load", "load_for_snakemake", "method_spec"]
 
-MOST_SEED = 2**31 - 1  # what numpy and the tables hold
 SOURCE = r"^(package|hub|folder):.+$"
 COMMIT = r"[0-9a-f]{40}"
 DATA_ROOT = "data_root"
@@ -162,7 +161,7 @@ class Data(Section):
 
     train: Annotated[int, Field(ge=1)] | Literal["all"] = Field(description="training examples of each domain")
     test: Items = Field(description="test items of each domain")
-    seed: Annotated[int, Field(ge=0, le=MOST_SEED, description="seed of the draws")] = 0
+    seed: Annotated[Seed, Field(description="seed of the draws")] = 0
 
 
 class Evaluation(Section):
@@ -186,6 +185,19 @@ class Evaluation(Section):
     allow_code_execution: Annotated[bool, Field(description="let a benchmark run code that a model wrote")] = False
 
 
+class Verdicts(Section):
+    """What is asked of the tables' verdicts; it changes no run."""
+
+    tolerance: Annotated[float, Field(ge=0, le=1, description="gains that differ by no more are as good as equal")] = (
+        0.05
+    )
+    assumed_sd: Annotated[
+        float,
+        Field(ge=0, le=0.5, description="of a score between trainings, at a rate at which no method has a second seed"),
+    ] = 0.02
+    one_seed: Annotated[bool, Field(description="recommend on the assumed spread between trainings")] = False
+
+
 def _check_distinct(key: str, specs: dict[str, Any]) -> None:
     """Refuses two entries that say the same under two names: they would be one run, or one base, in all tables."""
     names = list(specs)
@@ -206,13 +218,14 @@ class Study(Section):
     domains: Domains
     methods: Annotated[dict[Name, MethodEntry], Field(min_length=1)]
     learning_rates: Annotated[list[Rate], Field(min_length=1, description="every method runs at every rate")]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=MOST_SEED)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1, description="of every method without seeds of its own")]
     general: Suites
     trajectory: list[Fraction] = Field(default=[], description="shares of a training after which it is evaluated too")
     allow_mixed: list[Literal["lock"]] = Field(default=[], description="what may differ between runs of one table")
     data: Data
     training: Training
     evaluation: Evaluation
+    verdicts: Verdicts = Verdicts()
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
@@ -222,6 +235,7 @@ class Study(Section):
             if twice is not None:
                 raise fail(f"{key}: {twice} is listed twice; remove one")
         self._check_methods()
+        self._check_seeds()
         self._check_domains()
         self._check_general()
         return self
@@ -242,6 +256,19 @@ class Study(Section):
                     raise fail(
                         f"methods.{name}.of: {shown(method.source)} is derived itself; name a method that trains"
                     )
+
+    def _check_seeds(self) -> None:
+        for name, method in self.methods.items():
+            seeds = self.seeds_of(name)
+            twice = [seed for i, seed in enumerate(seeds) if seed in seeds[:i]]
+            if twice:
+                raise fail(f"methods.{name}.seeds: {twice[0]} is listed twice; remove one")
+            lacking = [s for s in seeds if method.source is not None and s not in self.seeds_of(method.source)]
+            if lacking:
+                raise fail(
+                    f"methods.{name}.seeds: {method.source} has no seed {lacking[0]} to derive a run from; "
+                    f"list some of {', '.join(map(str, self.seeds_of(str(method.source))))}"
+                )
 
     def _check_domains(self) -> None:
         for name in self.teachers:
@@ -287,13 +314,22 @@ class Study(Section):
         """Methods that transform another method's finished run."""
         return [name for name, method in self.methods.items() if method.source is not None]
 
+    def evaluated_together(self) -> dict[int, list[str]]:
+        """The methods that have a seed, by seed: one job evaluates them at one learning rate."""
+        seeds = dict.fromkeys(seed for name in self.methods for seed in self.seeds_of(name))
+        return {seed: [name for name in self.methods if seed in self.seeds_of(name)] for seed in seeds}
+
+    def seeds_of(self, method: str) -> Sequence[int]:
+        """The seeds of a method's runs: its own, or the study's."""
+        return self.methods[method].seeds or self.seeds
+
     def runs(self) -> Iterator[Run]:
         """Every run of the grid, in the study's order."""
         for model in self.models:
             for domain in self.domains:
                 for method in self.methods:
                     for rate in self.learning_rates:
-                        for seed in self.seeds:
+                        for seed in self.seeds_of(method):
                             yield Run(model, domain, method, rate, seed)
 
     def model_spec(self, model: str) -> dict[str, Any]:

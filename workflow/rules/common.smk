@@ -63,10 +63,6 @@ RUN = "{model}/{domain}/{method}/lr={rate}/seed={seed}"
 SNAPSHOTS = [f"{os.sep}{AT}{fraction:g}" for fraction in STUDY.trajectory]
 
 
-# What one job evaluates: every method at one learning rate and seed, at its end and on its way.
-EVALUATED_TOGETHER = [RUN.replace("{method}", method) + at for method in STUDY.methods for at in ["", *SNAPSHOTS]]
-
-
 def either(names):
     """A regular expression for one of these names, or for nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -158,6 +154,15 @@ def deltas_of(wildcards, methods):
     return [ancient(f"{folder}/{name}") for folder in folders for name in ("card.json", "delta.safetensors")]
 
 
+def evaluated_together():
+    """What one job evaluates at one learning rate and seed: runs at their end and on their way; and for which seeds."""
+    found = {}
+    for seed, methods in STUDY.evaluated_together().items():
+        runs = tuple(RUN.replace("{method}", method) + at for method in methods for at in ["", *SNAPSHOTS])
+        found.setdefault(runs, []).append(str(seed))
+    return found
+
+
 def base_texts(wildcards):
     return "<study>/models/{model}/base_text.parquet" if BASE_TEXT in STUDY.general else []
 
@@ -208,13 +213,22 @@ def templates():
 
 def in_force():
     """The settings in force, and what an interval means, in words, for captions."""
-    one = "; with one seed the spread between trainings is not in it" if len(STUDY.seeds) == 1 else ""
+    several = any(len(STUDY.seeds_of(name)) > 1 for name in STUDY.methods)
+    sd = f"{STUDY.verdicts.assumed_sd:g}"
+    between = "" if several else f"; one seed: a standard deviation of {sd} between trainings is assumed"
     return (
         f"{STUDY.data.train} training examples, {counted(STUDY.training.epochs, 'epoch')}, "
-        f"{counted(len(STUDY.seeds), 'seed')}, learning rates {', '.join(STUDY.learning_rates)}; {STUDY.data.test} test "
-        f"items of each domain; general ability: {general_items()}. Intervals: 95 % cluster bootstrap over items and "
-        f"seeds{one}."
+        f"{number_of_seeds()}, learning rates {', '.join(STUDY.learning_rates)}; {STUDY.data.test} test "
+        f"items of each domain; general ability: {general_items()}. Intervals: 95 %, bootstrap over items, and the "
+        f"error of few seeds{between}."
     )
+
+
+def number_of_seeds():
+    """How many seeds the methods have, in words."""
+    counts = {name: len(STUDY.seeds_of(name)) for name in STUDY.methods}
+    more = [f"{name} {count}" for name, count in counts.items() if count != len(STUDY.seeds)]
+    return counted(len(STUDY.seeds), "seed") + (f" ({', '.join(more)})" if more else "")
 
 
 def counted(count, name):

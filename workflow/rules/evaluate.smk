@@ -43,24 +43,31 @@ rule evaluate_base:
         "--settings {params.settings:q} --benchmarks {params.benchmarks:q} 2>&1 | tee {log}"
 
 
-rule evaluate:
-    input:
-        base="<study>/models/{model}/card.json",
-        model=ancient("<study>/models/{model}/model"),
-        texts=base_texts,
-        data=lambda wildcards: tested_on(wildcards.domain),
-        runs=[f"<study>/runs/{run}/card.json" for run in EVALUATED_TOGETHER],
-        deltas=lambda wildcards: deltas_of(wildcards, STUDY.methods),
-    output:
-        [f"<study>/runs/{run}/samples.parquet" for run in EVALUATED_TOGETHER],
-    log:
-        "<study>/logs/evaluate/{model}/{domain}/lr={rate}/seed={seed}.log",
-    conda:
-        "../../envs/tradeoff.yaml"
-    params:
-        root=lambda wildcards, input: Path(input.base).parents[2],
-        settings=canonical_json(STUDY.evaluation_spec()),
-        benchmarks=lambda wildcards: evaluated(wildcards.domain),
-    shell:
-        "python -m tradeoff.evaluation.evaluate {output} --base $(dirname {input.base}) --root {params.root} "
-        "--settings {params.settings:q} --benchmarks {params.benchmarks:q} 2>&1 | tee {log}"
+# Where methods have seeds of their own, there is a rule for each set of methods that share a seed.
+for number, (runs, seeds) in enumerate(evaluated_together().items(), 1):
+
+    rule:
+        name:
+            "evaluate" if number == 1 else f"evaluate_{number}"
+        input:
+            base="<study>/models/{model}/card.json",
+            model=ancient("<study>/models/{model}/model"),
+            texts=base_texts,
+            data=lambda wildcards: tested_on(wildcards.domain),
+            runs=[f"<study>/runs/{run}/card.json" for run in runs],
+            deltas=lambda wildcards: deltas_of(wildcards, STUDY.evaluated_together()[int(wildcards.seed)]),
+        output:
+            [f"<study>/runs/{run}/samples.parquet" for run in runs],
+        log:
+            "<study>/logs/evaluate/{model}/{domain}/lr={rate}/seed={seed}.log",
+        wildcard_constraints:
+            seed=either(seeds),
+        conda:
+            "../../envs/tradeoff.yaml"
+        params:
+            root=lambda wildcards, input: Path(input.base).parents[2],
+            settings=canonical_json(STUDY.evaluation_spec()),
+            benchmarks=lambda wildcards: evaluated(wildcards.domain),
+        shell:
+            "python -m tradeoff.evaluation.evaluate {output} --base $(dirname {input.base}) --root {params.root} "
+            "--settings {params.settings:q} --benchmarks {params.benchmarks:q} 2>&1 | tee {log}"

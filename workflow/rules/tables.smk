@@ -20,6 +20,7 @@ rule tabulate:
         sources=canonical_json({name: model.source for name, model in STUDY.models.items()}),
         kinds=canonical_json({name: domain.kind for name, domain in STUDY.domains.items()}),
         methods=method_specs(),
+        verdicts=canonical_json(STUDY.verdicts.model_dump()),
         allow_mixed=" ".join(STUDY.allow_mixed),
         code=code_digest(f"tradeoff.tables.{module}" for module in TABLE_MODULES),
     script:

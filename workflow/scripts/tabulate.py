@@ -16,6 +16,7 @@ from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores
 from tradeoff.tables.tradeoff import tradeoff
 from tradeoff.tables.trajectory import trajectory
+from tradeoff.tables.verdicts import Rules
 from tradeoff.tables.views import views
 
 with logged(snakemake.log[0]):
@@ -30,7 +31,9 @@ with logged(snakemake.log[0]):
     runs = [card for card in cards if "fraction" not in card]
     updates = {card["run_id"]: {**card["update"], **card["training"], **card["cost"]} for card in runs}
     norms = {(c["run_id"], c["fraction"]): c["update"]["delta_norm"] for c in cards if "fraction" in c}
-    studied = replicates(samples, benchmarks, scored)
+    asked = json.loads(snakemake.params.verdicts)
+    rules, assumed_sd = Rules(asked["tolerance"], asked["one_seed"]), asked["assumed_sd"]
+    studied = replicates(samples, benchmarks, scored, assumed_sd=assumed_sd)
     named = [json.loads(text) for text in (snakemake.params.sources, snakemake.params.kinds, snakemake.params.methods)]
     general = [name for name in benchmarks if name not in scored]
     tables = {
@@ -41,10 +44,13 @@ with logged(snakemake.log[0]):
         "pareto": (front(studied), schemas.PARETO),
         "hypervolume": (hypervolume(studied), schemas.HYPERVOLUME),
         "views": (views(studied, updates), schemas.VIEWS),
-        "recommendation": (recommendation(studied), schemas.RECOMMENDATION),
+        "recommendation": (recommendation(studied, rules, updates), schemas.RECOMMENDATION),
         "hypotheses": (hypotheses(studied), schemas.HYPOTHESES),
         "against_paper": (against_paper(studied, *named), schemas.AGAINST_PAPER),
-        "trajectory": (trajectory(snapshots, samples, updates, benchmarks, scored, norms), schemas.TRAJECTORY),
+        "trajectory": (
+            trajectory(snapshots, samples, updates, benchmarks, scored, norms, assumed_sd=assumed_sd),
+            schemas.TRAJECTORY,
+        ),
     }
     for name, (table, schema) in tables.items():
         schemas.write(Path(snakemake.output[name]), table, schema)

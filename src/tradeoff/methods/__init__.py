@@ -9,12 +9,13 @@ it in a study.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from tradeoff import plugins
+from tradeoff.section import Seed
 
 # A study is read by every Snakemake job, so this package must import without torch: hooks use methods of the tensors.
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ class Method:
         needs: What the loop must fetch for the hooks: "base_nll" (losses of the training set under the base model),
             "base_weights" (the base's parameters).
         frozen_base: It trains adapters beside the base's weights, which costs and stores less.
+        seeds: Of its runs, in place of the study's; no hyper-parameter.
     """
 
     recipe: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
     frozen_base: ClassVar[bool] = False
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = field(default=None, kw_only=True)
 
     @property
     def source(self) -> str | None:
@@ -124,6 +127,11 @@ def recipe(name: str) -> type[Method]:
     cls = plugins.find(sys.modules[__name__], name, Method)
     assert cls.recipe == name, f"methods/{name}.py defines the recipe {cls.recipe}"
     return cls
+
+
+def hyper_parameters(cls: type[Method]) -> list[str]:
+    """Names of the fields that decide what a method does."""
+    return [known.name for known in fields(cls) if known.name != "seeds"]
 
 
 def build(spec: dict[str, Any]) -> Method:

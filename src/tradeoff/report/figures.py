@@ -145,8 +145,8 @@ def pareto(results: Results) -> Figure:
         "pareto",
         _still(results, [(panels[plane], rows[rows["benchmark"] == GENERAL]) for plane, rows in frames.items()]),
         "Up and right is better. Lines join a method's learning rates in their order, larger marks are larger rates, "
-        "the star is the base model. Hollow: some other point has more of both scores, domain and general, in at least "
-        "95 % of the bootstrap's replicates. "
+        "the star is the base model. Hollow: another point is shown to have more of both scores, domain and general, "
+        "all pairs of points judged at once at 95 %. "
         + ("The second panel has the same runs in nats, its axes running backwards. " if NATS in frames else "")
         + results.settings,
         _alt(results, "Scatter plot of general score against domain score", "domain_score", "general_score"),

@@ -14,6 +14,7 @@ from tradeoff.evaluation import Benchmark
 from tradeoff.parquet import read_parquet
 from tradeoff.report.results import Pair, number, point_text
 from tradeoff.study import BASE
+from tradeoff.tables.verdicts import TAKE
 
 EACH_WAY = 3
 READ = ["run_id", "benchmark", "item", "prompt", "target", "response", "values"]
@@ -59,7 +60,7 @@ def wanted(
 ) -> dict[Pair, tuple[str, str, str]]:
     """For each model and domain: a point in words, the base's run_id and that of the point's first seed.
 
-    The point is the recommended one for the least bound that has one, or else the best estimate for the largest bound,
+    The point is what is offered for the least bound that has one, or else the best estimate for the largest bound,
     or else what gains most on the domain.
     """
     found = {}
@@ -101,7 +102,7 @@ def flips(
 
 def _point(recommendation: pd.DataFrame, tuned: pd.DataFrame) -> tuple[str, float]:
     named = recommendation[recommendation["method"].notna()].sort_values("bound", kind="stable")
-    sure = named[named["verdict"] == "recommended"]
+    sure = named[named["verdict"].isin(TAKE)]
     if len(named):
         row = sure.iloc[0] if len(sure) else named.iloc[-1]
     else:

@@ -15,12 +15,14 @@ from tradeoff.report.marks import looks
 from tradeoff.report.page import Section, page, render
 from tradeoff.report.results import Pair, Results, number, plural, point_text, rate_text, span_text
 from tradeoff.study import BASE
+from tradeoff.tables.recommendation import headline
 from tradeoff.tables.replicates import Metric
+from tradeoff.tables.verdicts import NOT_ENOUGH, NOTHING, TAKE, UNSHOWN
 
 MARKS = {
-    "recommended": "yes",
-    "not enough evidence": "open",
-    "nothing qualifies": "no",
+    **dict.fromkeys(TAKE, "yes"),
+    NOT_ENOUGH: "open",
+    NOTHING: "no",
     "supported": "yes",
     "open": "open",
     "contradicted": "no",
@@ -89,12 +91,9 @@ def records(results: Results) -> list[Section]:
 
 
 def _lead(results: Results) -> str:
-    counts = [len(results.methods), len(results.rates), len(results.study["seeds"]), len(results.pairs)]
-    methods, rates, seeds, pairs = (
-        f"{count} {name}{plural(count)}"
-        for count, name in zip(counts, ("method", "learning rate", "seed", "pair"), strict=True)
-    )
-    return f"{methods} at {rates} with {seeds}, on {pairs} of model and domain. {results.settings}"
+    counts = {"method": len(results.methods), "learning rate": len(results.rates), "pair": len(results.pairs)}
+    methods, rates, pairs = (f"{count} {name}{plural(count)}" for name, count in counts.items())
+    return f"{methods} at {rates}, on {pairs} of model and domain. {results.settings}"
 
 
 # Recommendation
@@ -105,16 +104,24 @@ def _recommendation(results: Results) -> Markup:
     blocks = []
     for pair in results.pairs:
         rows = pair.rows(table).to_dict("records")
-        reach = _reach(rows)
-        caveat = next((row["caveat"] for row in rows if row["caveat"]), "")
-        blocks.append({"pair": pair, "rows": [_advice(row, reach) for row in rows], "caveat": caveat})
-    return render("recommendation", blocks=blocks, bounds=[_points(b) for b in sorted(set(table["bound"]))])
+        shown = [row for row in rows if row["verdict"] != UNSHOWN]
+        reach = _reach(shown)
+        blocks.append(
+            {
+                "pair": pair,
+                "headline": headline(rows),
+                "rows": [_advice(row, reach) for row in shown],
+                "unshown": [row["reason"] for row in rows if row["verdict"] == UNSHOWN],
+                "caveat": next((row["caveat"] for row in rows if row["caveat"]), ""),
+            }
+        )
+    return render("recommendation", blocks=blocks, tolerance=_points(table["tolerance"].iloc[0]))
 
 
 def _advice(row: Mapping[Any, Any], reach: tuple[float, float]) -> dict[str, Any]:
     """One bound in words."""
     point, bound = point_text(row["method"], row["learning_rate"]), float(row["bound"])
-    within, best = number(row["p_within"]), number(row["p_best"])
+    regret = number(row["regret"])
     return {
         "bound": _points(bound),
         "verdict": row["verdict"],
@@ -129,16 +136,15 @@ def _advice(row: Mapping[Any, Any], reach: tuple[float, float]) -> dict[str, Any
             for side, limit in (("domain", None), ("general", -bound))
             if point
         ],
-        "within": None if within is None else f"{within:.0%}",
-        "best": None if best is None else f"{best:.0%}",
-        "runner_up": point_text(row["runner_up"], row["runner_up_rate"]),
-        "lead": span_text(row, "lead"),
+        "regret": "" if regret is None else _points(regret),
+        "equivalent": row["equivalent"] or "",
         "reason": row["reason"],
+        "needs": row["needs"] or "",
     }
 
 
 def _points(bound: Any) -> str:
-    points = round(100 * float(bound), 6)
+    points = round(100 * float(bound), 1)
     return f"{points:g} point{plural(points)}"
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from tradeoff.evaluation import CODE_LENGTH, IN_USER_TURN, Benchmark
 from tradeoff.study import BASE, canonical_rate
+from tradeoff.tables.recommendation import headline
 
 WIDTH = 120
 MOST_TRUNCATED = 0.01  # a larger share of cut answers is told: scores then measure the limit too
@@ -39,6 +40,8 @@ def summary(
         blocks.append(
             "\n".join(
                 [
+                    "",
+                    *_headlines(recommendation, str(model), str(domain)),
                     f"\n{model} on {domain}: gain and change are against the base, item by item",
                     "",
                     *(line.rstrip() for line in lines),
@@ -78,15 +81,21 @@ def _folded(scores: pd.DataFrame) -> list[str]:
     ]
 
 
+def _headlines(recommendation: pd.DataFrame, model: str, domain: str) -> list[str]:
+    """The sentence to act on."""
+    rows = recommendation[(recommendation["model"] == model) & (recommendation["domain"] == domain)].to_dict("records")
+    return textwrap.wrap(headline(rows), WIDTH) if rows else []
+
+
 def _recommended(recommendation: pd.DataFrame) -> list[str]:
     """What is recommended for each bound on the loss, or why nothing is."""
     lines = []
     for (model, domain), rows in recommendation.groupby(["model", "domain"], sort=False):
         lines += [f"\nRecommendation for {model} on {domain}, by the most loss of general score that is accepted:", ""]
-        for (verdict, reason), alike in rows.groupby(["verdict", "reason"], sort=False):
-            bounds = ", ".join(f"{bound:.2f}" for bound in alike["bound"])
-            about = f"  {bounds}  {verdict}: "
-            lines += textwrap.wrap(str(reason), WIDTH, initial_indent=about, subsequent_indent=" " * 4)
+        for row in rows.to_dict("records"):
+            about = f"  {row['bound']:.2f}  {row['verdict']}: "
+            told = str(row["reason"]) if pd.isna(row["needs"]) else f"{row['reason']} {row['needs']}"
+            lines += textwrap.wrap(told, WIDTH, initial_indent=about, subsequent_indent=" " * 8)
         for caveat in rows["caveat"].dropna().unique():
             lines += ["", *textwrap.wrap(caveat, WIDTH, initial_indent="  ", subsequent_indent="  ")]
     return lines

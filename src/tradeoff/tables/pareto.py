@@ -12,8 +12,7 @@ import pandas as pd
 
 from tradeoff.tables import schemas
 from tradeoff.tables.replicates import CLOSE, Array, Replicates, interval
-
-LEVEL = 0.95  # a point is called dominated where that holds in at least this share of replicates
+from tradeoff.tables.verdicts import dominators
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -37,24 +36,24 @@ def dominated(domain: Array, general: Array) -> npt.NDArray[np.bool_]:
 
 
 def front(studied: Iterable[Replicates]) -> pd.DataFrame:
-    """Every point, and how surely another dominates it, in the columns of `schemas.PARETO`."""
+    """Every point, and another that is shown to have more of both scores, in the columns of `schemas.PARETO`."""
     rows: list[dict[str, Any]] = []
     for of in studied:
-        beaten = dominated(of.domain_score, of.general_score)
-        shares = beaten[1:].mean(axis=0)
-        rows += [
-            {
-                **of.key(p),
-                **interval("domain_score", of.domain_score[:, p]),
-                **interval("general_score", of.general_score[:, p]),
-                "on_front": not beaten[0, p],
-                "p_dominated": float(shares[p]),
-                "level": LEVEL,
-                "dominated": bool(shares[p] >= LEVEL),
-            }
-            for p in range(len(of.points))
-        ]
-    return pd.DataFrame(rows, columns=schemas.PARETO.names)
+        beaten = dominated(of.domain_score[:1], of.general_score[:1])[0]
+        for p, over in enumerate(dominators(of.domain_score, of.general_score)):
+            by = None if over is None else of.points[over]
+            rows.append(
+                {
+                    **of.key(p),
+                    **interval("domain_score", of.domain_score[:, p]),
+                    **interval("general_score", of.general_score[:, p]),
+                    "on_front": not beaten[p],
+                    "dominated": by is not None,
+                    "dominated_by": by and by.method,
+                    "dominated_by_rate": by and by.learning_rate,
+                }
+            )
+    return pd.DataFrame(rows, columns=schemas.PARETO.names).astype({"dominated_by_rate": "Float64"})
 
 
 def hypervolume(studied: Iterable[Replicates]) -> pd.DataFrame:

@@ -2,116 +2,212 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from tradeoff.tables import schemas
-from tradeoff.tables.replicates import CLOSE, Array, Replicates, in_words, interval
+from tradeoff.tables import needs, schemas
+from tradeoff.tables.replicates import Replicates, in_words, interval
+from tradeoff.tables.verdicts import (
+    BEST,
+    NOT_ENOUGH,
+    NOTHING,
+    SAFE,
+    TAKE,
+    UNSHOWN,
+    Rules,
+    Verdict,
+    intervals,
+    verdict,
+)
 from tradeoff.tables.views import BOUNDS
 
-RECOMMENDED, NOT_ENOUGH, NOTHING = "recommended", "not enough evidence", "nothing qualifies"
-WITHIN = 0.95  # share of replicates in which the loss has to be within the bound
+USUAL = Rules()
+KINDS = {"learning_rate": "Float64", "rival_rate": "Float64", "needed_items": "Int32", "needed_seeds": "Int32"}
 
 
-def recommendation(studied: Iterable[Replicates]) -> pd.DataFrame:
-    """In the columns of `schemas.RECOMMENDATION`.
+def recommendation(
+    studied: Iterable[Replicates], rules: Rules = USUAL, updates: Mapping[str, Mapping[str, Any]] | None = None
+) -> pd.DataFrame:
+    """In the columns of `schemas.RECOMMENDATION`; the rule is `verdicts.verdict`.
 
-    A method at a rate qualifies for a bound if by the estimates it gains on the domain and its general score falls by
-    no more than the bound. The best of those gains most. It is recommended if three things hold: the 95 % interval of
-    its gain is above 0, its loss is within the bound in at least `WITHIN` of the replicates, and the interval of its
-    lead over the best point of another method that qualifies is above 0. Of fewer than `ENOUGH` items nothing is
-    recommended. A bound of 0 is taken as it stands: any loss, however small, is more. The best is chosen by the numbers
-    that it is judged by, so that its gain is somewhat flattered, the more so the more runs a study has.
+    Args:
+        studied: Every model and domain of a study.
+        rules: The study's.
+        updates: For each run_id of a run, a mapping that has the training's "flops": of equivalent points the cheapest
+            is offered first, and of equally cheap ones the smallest learning rate.
     """
-    rows = [_row(of, bound) for of in studied for bound in BOUNDS]
-    return pd.DataFrame(rows, columns=schemas.RECOMMENDATION.names)
+    rows = [row for of in studied for row in _rows(of, rules, updates or {})]
+    table = pd.DataFrame(rows, columns=schemas.RECOMMENDATION.names)
+    return table.astype(KINDS)
 
 
-def qualifies(of: Replicates, bound: float) -> npt.NDArray[np.bool_]:
-    """Where a point gains on the domain and loses no more than the bound, [1 + replicates, points]; the base never."""
-    return (of.domain_change > CLOSE) & (of.general_change >= -bound - CLOSE)
+def offered(of: Replicates, found: Verdict, rules: Rules) -> str:
+    """The word for a verdict, which is held back where it hangs on an assumption that the study does not allow."""
+    held = found.kind in TAKE and not rules.one_seed and _assumes(of, found)
+    return NOT_ENOUGH if held else found.kind
 
 
-def _row(of: Replicates, bound: float) -> dict[str, Any]:
-    empty = dict.fromkeys(schemas.RECOMMENDATION.names)
-    row = empty | {"model": of.model, "domain": of.domain, "bound": bound, "caveat": _caveat(of)}
-    able = qualifies(of, bound)
-    ranked = _ranked(of, able[0])
-    if not ranked:
-        return row | {"verdict": NOTHING, "reason": _why_nothing(of, bound)}
-    best = ranked[0]
-    second = next((p for p in ranked if of.points[p].method != of.points[best].method), None)
-    gains = np.where(able, of.domain_change, -np.inf)
-    row |= {
-        "method": of.points[best].method,
-        "learning_rate": of.points[best].learning_rate,
-        **interval("domain_change", of.domain_change[:, best]),
-        **interval("general_change", of.general_change[:, best]),
-        "p_within": float((of.general_change[1:, best] >= -bound - CLOSE).mean()),
-        "p_best": float((able[:, best] & (gains[:, best] >= gains.max(axis=1) - CLOSE))[1:].mean()),
+def headline(rows: Sequence[Mapping[Any, Any]]) -> str:
+    """What to act on: what to take within the least bound for which something is, or what is missing at the largest."""
+    taken = [row["reason"] for row in rows if row["verdict"] in TAKE]
+    lacking = [rows[-1][name] for name in ("reason", "needs") if not pd.isna(rows[-1][name])]
+    return str(taken[0]) if taken else " ".join(lacking)
+
+
+def _rows(of: Replicates, rules: Rules, updates: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    gain, general = of.domain_change, of.general_change
+    cost = [(_flops(of, p, updates), point.learning_rate or 0.0) for p, point in enumerate(of.points)]
+    spans = intervals(gain[:, 1:]), intervals(general[:, 1:])
+    rows = []
+    for bound in BOUNDS:
+        found = verdict(gain, general, bound, rules, cost)
+        row: dict[str, Any] = dict.fromkeys(schemas.RECOMMENDATION.names)
+        row |= {"model": of.model, "domain": of.domain, "bound": bound, "tolerance": rules.tolerance}
+        row |= {"verdict": offered(of, found, rules), "caveat": _caveat(of)}
+        if _assumes(of, found):
+            row["assumed_sd"] = of.assumed_sd
+        if found.point is not None:
+            row |= _about(of, found, spans)
+        if row["verdict"] in (NOT_ENOUGH, SAFE):
+            row |= _needs(of, found, bound, rules, updates)
+        rows.append(row | {"reason": _reason(of, found, row, rules)})
+    return rows
+
+
+def _needs(
+    of: Replicates, found: Verdict, bound: float, rules: Rules, updates: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What would make a recommendation of it."""
+    wanted = needs.needs(of, found, bound, rules)
+    if wanted is None:
+        return {"needs": "No recommendation is within reach of more items and seeds, if the estimates are right."}
+    return {
+        "needed_items": math.ceil(wanted.items * len(of.outcomes[of.primary[of.domain]])),
+        "needed_general": wanted.general,
+        "needed_seeds": wanted.seeds,
+        "needs": needs.in_words(of, found, wanted, updates) or None,
     }
-    lead = None
-    if second is not None:
-        lead = of.domain_score[:, best] - of.domain_score[:, second]
-        row |= {"runner_up": of.points[second].method, "runner_up_rate": of.points[second].learning_rate}
-        row |= interval("lead", lead)
-    doubts = _doubts(of, row, best, second, lead)
-    if doubts:
-        reason = f"{of.name(best)} gains most, but {'; '.join(doubts)}. More items or seeds would tell."
-    else:
-        reason = _praise(of, row, best, second, lead)
-    return row | {"verdict": NOT_ENOUGH if doubts or of.few else RECOMMENDED, "reason": reason}
 
 
-def _ranked(of: Replicates, able: npt.NDArray[np.bool_]) -> list[int]:
-    """Points that qualify, the greatest gain first; of equal gains the smaller loss, then the smaller rate."""
-    gain, general = of.domain_change[0].round(9), of.general_change[0].round(9)
-    return sorted(np.flatnonzero(able).tolist(), key=lambda p: (-gain[p], -general[p], of.points[p].learning_rate or 0))
+def _about(of: Replicates, found: Verdict, spans: tuple[Any, Any]) -> dict[str, Any]:
+    """What is known of the point of a verdict."""
+    p = found.point
+    assert p is not None
+    at = found.rivals.index(p)
+    row: dict[str, Any] = {"method": of.points[p].method, "learning_rate": of.points[p].learning_rate}
+    for name, changes, span in zip(
+        ("domain_change", "general_change"), (of.domain_change, of.general_change), spans, strict=True
+    ):
+        row |= {
+            name: float(changes[0, p]),
+            f"{name}_low": float(np.minimum(span.lower[p - 1], changes[0, p]).clip(-1)),
+            f"{name}_high": float(np.maximum(span.upper[p - 1], changes[0, p]).clip(max=1)),
+        }
+    row |= {"gain_at_least": float(found.gain.lower[at]), "general_at_least": float(found.change.lower[at])}
+    row["regret"] = found.regret
+    if found.rival is not None:
+        rival = of.points[found.rival]
+        row |= {"rival": rival.method, "rival_rate": rival.learning_rate}
+        row |= interval("lead", of.domain_score[:, p] - of.domain_score[:, found.rival])
+    row["equivalent"] = ", ".join(map(of.name, found.equivalent)) or None
+    return row
 
 
-def _doubts(of: Replicates, row: dict[str, Any], best: int, second: int | None, lead: Array | None) -> list[str]:
-    """What is missing for a recommendation, in words."""
-    found = []
-    if row["domain_change_low"] <= CLOSE:
-        found.append(f"its gain cannot be told from none ({in_words(of.domain_change[:, best])})")
-    if row["p_within"] < WITHIN:
-        exact = " (0 allows no loss, however small)" if row["bound"] == 0 else ""
-        found.append(
-            f"its loss is within {row['bound']:g} in {row['p_within']:.0%} of the replicates and not in {WITHIN:.0%}"
-            f"{exact}, general score {in_words(of.general_change[:, best])}"
-        )
-    if second is not None and lead is not None and row["lead_low"] <= CLOSE:
-        found.append(f"it cannot be told from {of.name(second)} (lead {in_words(lead)})")
-    return found
-
-
-def _praise(of: Replicates, row: dict[str, Any], best: int, second: int | None, lead: Array | None) -> str:
-    gain, general = in_words(of.domain_change[:, best]), in_words(of.general_change[:, best])
-    over = "no other method qualifies" if second is None or lead is None else f"over {of.name(second)} {in_words(lead)}"
-    return (
-        f"{of.name(best)} gains most on {of.domain} ({gain}; {over}), and its loss is within {row['bound']:g} in "
-        f"{row['p_within']:.0%} of the replicates (general score {general})."
+def _reason(of: Replicates, found: Verdict, row: Mapping[str, Any], rules: Rules) -> str:
+    """A verdict as sentences."""
+    within = f"within {_points(row['bound'])} of general loss"
+    if found.kind == UNSHOWN:
+        return "No data can show that nothing at all is lost; accept a loss, however small."
+    if found.kind == NOTHING:
+        return _why_nothing(of, found, within, rules)
+    if found.kind == NOT_ENOUGH:
+        return _doubts(of, found, row, within)
+    assert found.point is not None
+    assert found.regret is not None
+    numbers = (
+        f"{_signed(row['domain_change'])} on {of.domain} (95 %: {_signed(row['domain_change_low'])} to "
+        f"{_signed(row['domain_change_high'])}), general {_signed(row['general_change'])} (at least "
+        f"{_signed(row['general_at_least'])})"
     )
+    told = f"{within.capitalize()} take {of.name(found.point)}: {numbers}; {_against_rivals(of, found, rules)}."
+    if row["verdict"] == NOT_ENOUGH:
+        return (
+            f"{told.replace(' take ', ' one would take ', 1)} This assumes a standard deviation of {of.assumed_sd:g} "
+            "between trainings, which no second seed has measured: give one method two seeds more."
+        )
+    return told
 
 
-def _why_nothing(of: Replicates, bound: float) -> str:
-    gain, general = of.domain_change[0, 1:], of.general_change[0, 1:]
-    gaining = np.flatnonzero(gain > CLOSE) + 1
-    if not len(gaining):
-        return f"No method gains on {of.domain} at any rate (at most {gain.max():+z.3f})."
-    least = int(gaining[np.argmax(general[gaining - 1])])
+def _against_rivals(of: Replicates, found: Verdict, rules: Rules) -> str:
+    """How it stands beside what else is within the bound."""
+    if found.rival is None:
+        return "no other run may be within the bound"
+    if found.kind == BEST:
+        return "every other run within the bound gains less"
+    at_most = f"the best within the bound gains at most {_points(found.regret)} more"
+    if found.kind == SAFE:
+        return (
+            f"{at_most} (it may be {of.name(found.rival)}), which is beyond the tolerance of {_points(rules.tolerance)}"
+        )
+    alike = ", ".join(map(of.name, found.equivalent))
+    return f"{at_most}" + (f"; {alike} {'are' if len(found.equivalent) > 1 else 'is'} equivalent" if alike else "")
+
+
+def _doubts(of: Replicates, found: Verdict, row: Mapping[str, Any], within: str) -> str:
+    """What is missing for a verdict."""
+    if found.point is None:
+        return f"By the estimates no run gains {within}, but that none does is not shown."
+    lacking = []
+    if row["gain_at_least"] <= 0:
+        lacking.append(
+            f"its gain of {_points(row['domain_change'])} may be none (at least {_signed(row['gain_at_least'])})"
+        )
+    if row["general_at_least"] < -row["bound"]:
+        lacking.append(f"its loss may be as much as {_points(-row['general_at_least'])}")
+    return f"The best estimate {within} is {of.name(found.point)}, but {' and '.join(lacking)}."
+
+
+def _why_nothing(of: Replicates, found: Verdict, within: str, rules: Rules) -> str:
+    if not found.rivals:
+        least = 1 + int(np.argmax(of.general_change[0, 1:]))
+        return f"Every run loses more; the least is {of.name(least)} with {in_words(of.general_change[:, least])}."
+    most = max(found.rivals, key=lambda p: of.domain_change[0, p])
     return (
-        f"Every run that gains on {of.domain} loses more than {bound:g} of general score; the least is "
-        f"{of.name(least)} with {in_words(of.general_change[:, least])}."
+        f"No run {within} gains more than the tolerance of {_points(rules.tolerance)} on {of.domain}; the most is "
+        f"{of.name(most)} with {in_words(of.domain_change[:, most])}."
     )
 
 
 def _caveat(of: Replicates) -> str | None:
     """What holds for every bound."""
-    few = f"Intervals from {of.few} items are too narrow to rely on." if of.few else ""
-    one_seed = "One seed: the spread between trainings is not in these intervals." if of.one_seed else ""
-    return " ".join(filter(None, (few, one_seed))) or None
+    rates = sorted({of.points[p].learning_rate or 0.0 for p, is_so in enumerate(of.assumed) if is_so})
+    if not rates:
+        return None
+    return (
+        f"No method has a second seed at {', '.join(f'{rate:.0e}' for rate in rates)}: a standard deviation of "
+        f"{of.assumed_sd:g} between trainings is assumed there, not measured."
+    )
+
+
+def _assumes(of: Replicates, found: Verdict) -> bool:
+    """Whether a verdict hangs on a spread between trainings that is not measured."""
+    return any(of.assumed[p] for p in found.rivals)
+
+
+def _flops(of: Replicates, point: int, updates: Mapping[str, Mapping[str, Any]]) -> float:
+    return sum(float(updates[run_id]["flops"]) for run_id in of.runs[point] if run_id in updates) / len(of.runs[point])
+
+
+def _points(share: float | None) -> str:
+    """A share of a score in points, such as `2 points`."""
+    points = round(100 * (share or 0.0), 1)
+    return f"{points:g} point{'' if points == 1 else 's'}"
+
+
+def _signed(change: float) -> str:
+    """A change in points."""
+    return f"{100 * change:+z.1f}"

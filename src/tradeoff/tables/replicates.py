@@ -1,26 +1,22 @@
 """One bootstrap for all tables: what is computed from the scores is computed from every replicate by the same function.
 
-A replicate draws each benchmark's items anew, with replacement: the same items for all models, methods and rates, so
-that their differences are paired. Seeds are drawn in the same way, the same for all methods, since a seed is one order
-of the data whatever the method; with one seed there is nothing to draw, and the spread between trainings is in no
-interval. An item is drawn whole: an IFEval prompt comes with all its instructions, which are so clustered by prompt.
+A replicate draws each benchmark's items anew, the same for all models, methods and rates, so that their differences are
+paired, and adds what other seeds would have made (`bootstrap`). An item is drawn whole: an IFEval prompt comes with all
+its instructions, which are so clustered by prompt. Methods, levels and error rates: `docs/statistics.md`.
 
 Row 0 of an array of replicates is the estimate itself, every item and seed once.
 
-Intervals are 95 % percentile intervals: they stay inside a score's range and need no formula for a ratio, a front or a
-hypervolume. Of few items they are too narrow, as every bootstrap is, by a factor of about sqrt((n - 1) / n); and of 10
-items on which all models agree they have no width at all, although nothing was learnt of an eleventh. The same goes for
-2 or 3 seeds. About a single item's spread nothing is known: each replicate of a score is then 0 or 1 by the throw of a
-coin, of each model apart, which gives the widest interval that there is, and a number without bounds has no interval.
+Intervals are 95 % percentile intervals: they need no formula for a ratio, a front or a hypervolume. Where no method has
+a second seed at a learning rate, the standard deviation between trainings is not measured but assumed, for scores from
+0 to 1; for numbers without bounds, such as nats, it is then in no interval. Of a single item those have no interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +25,14 @@ import pandas as pd
 from tradeoff.errors import UserError
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, INVALID, Benchmark
 from tradeoff.study import BASE, canonical_rate
+from tradeoff.tables.bootstrap import SEED, Array, Spread, coins, draws, generator, item_draws, item_means, spread
 from tradeoff.tables.scores import by_class
+from tradeoff.tables.verdicts import CLOSE, ENDS
 
-Array = npt.NDArray[np.float64]
+__all__ = ["CLOSE", "ENDS", "REPLICATES", "SEED", "Array", "Metric", "Point", "Replicates", "draws", "interval"]
 
 REPLICATES = 2000
-SEED = 20509
-ENDS = (0.025, 0.975)
-ENOUGH = 30  # items: a bootstrap of fewer is too narrow to conclude from
-CLOSE = 1e-9  # numbers no further apart are equal: sums in another order differ in the last digits
+ASSUMED_SD = 0.02  # of a score from 0 to 1, between trainings, where no method has a second seed
 
 
 class Point(NamedTuple):
@@ -75,6 +70,11 @@ class Replicates:
         general: Names of the general benchmarks.
         scored: Those of the general score.
         scores: Of each metric, [1 + replicates, points].
+        general_score: The plain mean of the primary metrics of the scored benchmarks, [1 + replicates, points].
+        spreads: Of the domain's and of the general score, the variance between trainings at each point's learning
+            rate; the base's is 0.
+        item_scores: Of the domain's and of the general score, replicates in which items alone are drawn.
+        assumed_sd: Between trainings, for scores from 0 to 1 at a rate at which no method has a second seed.
         outcomes: Of each metric, the means over seeds of every item that has it, [items, points].
         primary: Of each benchmark, the metric that stands for it.
         n_truncated: Of each point, answers that ended at the limit, over all items and seeds.
@@ -88,6 +88,10 @@ class Replicates:
     general: tuple[str, ...]
     scored: tuple[str, ...]
     scores: Mapping[Metric, Array]
+    general_score: Array
+    spreads: tuple[tuple[Spread, ...], tuple[Spread, ...]]
+    item_scores: tuple[Array, Array]
+    assumed_sd: float
     outcomes: Mapping[Metric, Array]
     primary: Mapping[str, Metric]
     n_truncated: tuple[int, ...]
@@ -99,11 +103,6 @@ class Replicates:
         return self.scores[self.primary[self.domain]]
 
     @property
-    def general_score(self) -> Array:
-        """The plain mean of the primary metrics of the scored benchmarks, [1 + replicates, points]."""
-        return np.mean([self.scores[self.primary[name]] for name in self.scored], axis=0)
-
-    @property
     def domain_change(self) -> Array:
         """Against the base, [1 + replicates, points]."""
         return change(self.domain_score)
@@ -112,6 +111,11 @@ class Replicates:
     def general_change(self) -> Array:
         """Against the base, [1 + replicates, points]."""
         return change(self.general_score)
+
+    @property
+    def item_changes(self) -> tuple[Array, Array]:
+        """Domain and general change in replicates in which items alone are drawn, [1 + replicates, points] each."""
+        return change(self.item_scores[0]), change(self.item_scores[1])
 
     @property
     def code_length(self) -> Array:
@@ -135,15 +139,9 @@ class Replicates:
         return list(dict.fromkeys(point.method for point in self.points if point.recipe == recipe))
 
     @property
-    def one_seed(self) -> bool:
-        """Nothing is known of the spread between trainings."""
-        return max(map(len, self.runs[1:]), default=1) < 2
-
-    @property
-    def few(self) -> str:
-        """The benchmarks with so few items that intervals say too much, in words; empty where there is none."""
-        sizes = {name: len(self.outcomes[self.primary[name]]) for name in (self.domain, *self.scored)}
-        return ", ".join(f"{size} of {name}" for name, size in sizes.items() if size < ENOUGH)
+    def assumed(self) -> list[bool]:
+        """Of each point, whether the spread between trainings at its learning rate is assumed and not measured."""
+        return [p > 0 and not spread.freedom for p, spread in enumerate(self.spreads[0])]
 
     def name(self, point: int) -> str:
         """A point in words, such as `talr at 2e-05`."""
@@ -188,6 +186,7 @@ def replicates(
     benchmarks: Mapping[str, Benchmark],
     scored: Mapping[str, Sequence[str]],
     count: int = REPLICATES,
+    assumed_sd: float = ASSUMED_SD,
 ) -> list[Replicates]:
     """Every model and domain of a study.
 
@@ -196,6 +195,7 @@ def replicates(
         benchmarks: All of the study, in its order.
         scored: For each domain, the benchmarks of the general score.
         count: How many replicates.
+        assumed_sd: Of a score from 0 to 1 between trainings, where no method has a second seed.
 
     Raises:
         UserError: two models, or two seeds of one, were asked different items.
@@ -210,74 +210,164 @@ def replicates(
             names = [str(domain), *(name for name in benchmarks if name not in scored)]
             rows = pd.concat([side[side["benchmark"].isin(names)] for side in (base, of_domain)], ignore_index=True)
             used = {name: benchmarks[name] for name in names}
-            found.append(_replicates(str(model), rows, used, tuple(scored[str(domain)]), count))
+            found.append(_replicates(str(model), rows, used, tuple(scored[str(domain)]), count, assumed_sd))
     return found
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
+    """One model that was evaluated; the base has no seed."""
+
     point: Point
     run_id: str
     seed: int | None
 
 
+class Measured(NamedTuple):
+    """A metric of every run: values and, of each class, weights, [items, runs] each; one class where it has none.
+
+    An item without the metric has the weight 0.
+    """
+
+    values: Array
+    classes: Sequence[Array]
+    bounded: bool
+
+
 def _replicates(
-    model: str, rows: pd.DataFrame, benchmarks: Mapping[str, Benchmark], scored: tuple[str, ...], count: int
+    model: str,
+    rows: pd.DataFrame,
+    benchmarks: Mapping[str, Benchmark],
+    scored: tuple[str, ...],
+    count: int,
+    assumed_sd: float,
 ) -> Replicates:
     domain, *general = benchmarks
     number_of_row, _ = pd.MultiIndex.from_frame(rows[["run_id", "fraction"]]).factorize()
     runs = [_run(row) for row in rows.iloc[np.unique(number_of_row, return_index=True)[1]].to_dict("records")]
-    points = list(dict.fromkeys(run.point for run in runs))  # the base's rows come first
-    assert points[0].method == BASE, f"{model}: no base"
-    of_point = [_by_seed(runs, point) for point in points]
-    seeds = sorted({run.seed for run in runs if run.seed is not None})
-    drawn = draws("seeds", len(seeds), count)
-    of_run = np.stack([np.ones(count + 1) if r.seed is None else drawn[:, seeds.index(r.seed)] for r in runs], axis=1)
-    scores, outcomes = {}, {}
+    measured: dict[Metric, Measured] = {}
     for name, benchmark in benchmarks.items():
         of_name = (rows["benchmark"] == name).to_numpy()
-        for metric, values, classes in _outcomes(rows[of_name], number_of_row[of_name], runs, benchmark):
-            means = _means(draws(name, len(values), count), values, classes)
-            found = np.stack([_over_seeds(means[:, at], of_run[:, at]) for at in of_point], axis=1)
-            carry = np.any([(weights > 0).any(axis=1) for weights in classes], axis=0)
-            if carry.sum() < 2:
-                bounded = benchmark.bounded and metric.name != CODE_LENGTH
-                found[1:] = np.stack([_coin(metric, p, count) for p in points], axis=1) if bounded else math.nan
-            scores[metric] = found
-            outcomes[metric] = np.stack([values[carry][:, at].mean(axis=1) for at in of_point], axis=1)
+        measured |= _measured(rows[of_name], number_of_row[of_name], runs, benchmark)
+    primary = {name: Metric.of(name, benchmark.metrics[0]) for name, benchmark in benchmarks.items()}
     totals = rows[["truncated", "invalid"]].astype(int).groupby(number_of_row).sum().to_numpy()
+    return of_runs(
+        model, domain, tuple(general), scored, runs, measured, primary, totals, count=count, assumed_sd=assumed_sd
+    )
+
+
+def of_runs(
+    model: str,
+    domain: str,
+    general: tuple[str, ...],
+    scored: tuple[str, ...],
+    runs: Sequence[Run],
+    measured: Mapping[Metric, Measured],
+    primary: Mapping[str, Metric],
+    totals: npt.NDArray[np.int_],
+    *,
+    count: int = REPLICATES,
+    assumed_sd: float = ASSUMED_SD,
+) -> Replicates:
+    """The replicates of one model on one domain from what its runs earned, the base first.
+
+    Args:
+        totals: Of each run, truncated and invalid answers, [runs, 2].
+        The others: as in `Replicates` and `replicates`.
+    """
+    points = list(dict.fromkeys(run.point for run in runs))
+    assert points[0].method == BASE, f"{model}: no base"
+    of_point = [_by_seed(runs, point) for point in points]
+    seeded = _Seeded(points, of_point, count, assumed_sd)
+    scores, outcomes, main = {}, {}, {}
+    for metric, (values, classes, bounded) in measured.items():
+        drawn = item_draws(metric.benchmark, len(values), count)
+        thrown = [coins(metric.benchmark, run.point, count) for run in runs] if bounded else []
+        pseudo = (
+            np.stack([(drawn[:, len(values) :] * coin).sum(axis=1) for coin in thrown], axis=1) if bounded else None
+        )
+        means = item_means(drawn, values, classes, pseudo)
+        carry = np.any([(weights > 0).any(axis=1) for weights in classes], axis=0)
+        if carry.sum() < 2 and not bounded:
+            means[1:] = math.nan
+        scores[metric], spreads = seeded.over(means, bounded, *metric)
+        outcomes[metric] = np.stack([values[carry][:, at].mean(axis=1) for at in of_point], axis=1)
+        if metric == primary[metric.benchmark]:
+            main[metric.benchmark] = means, spreads
+    of_general = np.mean([main[name][0] for name in scored], axis=0)
+    general_score, general_spreads = seeded.over(of_general, True, "general")
     truncated, invalid = (tuple(int(totals[at, side].sum()) for at in of_point) for side in (0, 1))
     return Replicates(
         model,
         domain,
         tuple(points),
         tuple(tuple(runs[r].run_id for r in at) for at in of_point),
-        tuple(general),
+        general,
         scored,
         scores,
+        general_score,
+        (main[domain][1], general_spreads),
+        (seeded.mean(main[domain][0]), seeded.mean(of_general)),
+        assumed_sd,
         outcomes,
-        {name: Metric.of(name, benchmark.metrics[0]) for name, benchmark in benchmarks.items()},
+        primary,
         truncated,
         invalid,
     )
 
 
-def _run(row: Mapping[Hashable, Any]) -> _Run:
+@dataclass(frozen=True)
+class _Seeded:
+    """Points and their runs, one a seed."""
+
+    points: Sequence[Point]
+    of_point: Sequence[Sequence[int]]
+    count: int
+    assumed_sd: float
+
+    def mean(self, means: Array) -> Array:
+        """The points' means over their seeds, [1 + count, points]."""
+        return np.stack([means[:, at].mean(axis=1) for at in self.of_point], axis=1)
+
+    def over(self, means: Array, bounded: bool, *words: str) -> tuple[Array, tuple[Spread, ...]]:
+        """The points' means over their seeds with the error of other seeds, [1 + count, points], and its variances.
+
+        Args:
+            means: Of every run, as of `item_means`.
+            bounded: From 0 to 1.
+            words: The metric's name.
+        """
+        found = self.mean(means)
+        spreads = [Spread(0.0, 0.0, 0)] * len(self.points)
+        assumed = self.assumed_sd**2 if bounded else 0.0
+        alike = {(point.learning_rate, point.fraction) for point in self.points if point.method != BASE}
+        for rate, fraction in alike:
+            those = [
+                p for p, point in enumerate(self.points) if (point.learning_rate, point.fraction) == (rate, fraction)
+            ]
+            of_rate = spread(means, [self.of_point[p] for p in those], assumed)
+            variance = of_rate.drawn(self.count, *words, rate, fraction)
+            for p in those:
+                spreads[p] = of_rate
+                error = generator("seed", *words, *self.points[p]).standard_normal(self.count)
+                found[1:, p] += error * np.sqrt(variance / len(self.of_point[p]))
+        return found.clip(0.0, 1.0) if bounded else found, tuple(spreads)
+
+
+def _run(row: Mapping[Hashable, Any]) -> Run:
     rate, seed = (None if pd.isna(row[name]) else row[name] for name in ("learning_rate", "seed"))
     point = Point(row["method"], row["recipe"], None if rate is None else float(rate), float(row["fraction"]))
-    return _Run(point, row["run_id"], None if seed is None else int(seed))
+    return Run(point, row["run_id"], None if seed is None else int(seed))
 
 
-def _by_seed(runs: list[_Run], point: Point) -> list[int]:
+def _by_seed(runs: Sequence[Run], point: Point) -> list[int]:
     return sorted((r for r, run in enumerate(runs) if run.point == point), key=lambda r: runs[r].seed or 0)
 
 
-def _outcomes(
-    rows: pd.DataFrame, number_of_row: npt.NDArray[np.intp], runs: list[_Run], benchmark: Benchmark
-) -> Iterable[tuple[Metric, Array, list[Array]]]:
-    """Of each metric, values as [items, runs], and weights in the same form for each class, one where it has none.
-
-    An item without the metric has the weight 0.
-    """
+def _measured(
+    rows: pd.DataFrame, number_of_row: npt.NDArray[np.intp], runs: Sequence[Run], benchmark: Benchmark
+) -> dict[Metric, Measured]:
+    """Every metric of a benchmark."""
+    found = {}
     items = np.unique(rows["item"].to_numpy(str))
     at = np.searchsorted(items, rows["item"].to_numpy(str)), number_of_row
     asked = np.zeros((len(items), len(runs)), int)
@@ -301,10 +391,12 @@ def _outcomes(
         has = np.zeros(asked.shape, bool)
         has[at] = [key in each for each in values]
         _check_asked_alike(has | ~has.any(axis=1, keepdims=True), runs, f"{benchmark.name}, {key}")
-        yield Metric.of(benchmark.name, key), value, classes
+        metric = Metric.of(benchmark.name, key)
+        found[metric] = Measured(value, classes, benchmark.bounded and metric.name != CODE_LENGTH)
+    return found
 
 
-def _check_asked_alike(asked: npt.NDArray[np.bool_], runs: list[_Run], what: str) -> None:
+def _check_asked_alike(asked: npt.NDArray[np.bool_], runs: Sequence[Run], what: str) -> None:
     """Refuses scores over different items.
 
     Raises:
@@ -322,49 +414,3 @@ def _check_asked_alike(asked: npt.NDArray[np.bool_], runs: list[_Run], what: str
         found = ", ".join(f"{runs[r].point.method} {asked[:, r].sum()}" for r in (lacking, other))
         told = f"models were asked different items ({found})"
     raise UserError(f"{what}: {told}; delete their samples and run again")
-
-
-def draws(what: str, n: int, count: int) -> Array:
-    """How often each of n things is drawn, [1 + count, n]; the first row has everything once.
-
-    The draws hang on the name and the number of the things alone, so that all tables draw the same items.
-    """
-    drawn = np.random.default_rng([SEED, crc32(what.encode())]).integers(0, n, (count, n))
-    numbered = (drawn + n * np.arange(count)[:, None]).ravel()
-    return np.vstack([np.ones((1, n)), np.bincount(numbered, minlength=count * n).reshape(count, n)])
-
-
-def _means(counts: Array, values: Array, classes: Sequence[Array]) -> Array:
-    """Means of every run, [1 + replicates, runs]; where no weight was drawn, the estimate stands.
-
-    A mean over classes is taken over those that occur in a replicate, each weighted by its own items there.
-    """
-    summed, occur = np.zeros((len(counts), values.shape[1])), np.zeros((len(counts), values.shape[1]))
-    for weights in classes:
-        total = _product(counts, weights)
-        summed += np.divide(_product(counts, weights * values), total, out=np.zeros_like(total), where=total > 0)
-        occur += total > 0
-    means = np.divide(summed, occur, out=np.full_like(summed, math.nan), where=occur > 0)
-    return np.where(occur > 0, means, means[0])
-
-
-def _product(counts: Array, columns: Array) -> Array:
-    """counts @ columns, where equal columns give equal results to the last bit, wherever they stand.
-
-    Models that answer alike then differ by 0 exactly, and the order of the samples decides nothing.
-    """
-    each = [column.tobytes() for column in np.ascontiguousarray(columns.T)]
-    unique = {column: number for number, column in enumerate(sorted(set(each)))}
-    distinct = np.frombuffer(b"".join(unique)).reshape(len(unique), -1)
-    return (counts @ distinct.T)[:, [unique[column] for column in each]]
-
-
-def _over_seeds(means: Array, drawn: Array) -> Array:
-    """A point's mean over the seeds that a replicate drew, [1 + count]; over all its seeds where it drew none."""
-    drawn = np.where(drawn.sum(axis=1, keepdims=True) > 0, drawn, 1.0)
-    return (drawn * means).sum(axis=1) / drawn.sum(axis=1)
-
-
-def _coin(metric: Metric, point: Point, count: int) -> Array:
-    words = [*metric, point.method, str(point.learning_rate), str(point.fraction)]
-    return np.random.default_rng([SEED, crc32(",".join(words).encode())]).integers(0, 2, count).astype(float)

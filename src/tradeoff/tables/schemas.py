@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tradeoff.evaluation import samples
 from tradeoff.parquet import read_parquet, write_parquet
 
-VERSION = "5"
+VERSION = "6"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -127,9 +127,9 @@ PARETO = pa.schema(
         *_interval("domain_score"),
         *_interval("general_score"),
         _required("on_front", pa.bool_()),  # of the point estimates
-        _required("p_dominated", pa.float64()),  # share of replicates in which some other point dominates this one
-        _required("level", pa.float64()),
-        _required("dominated", pa.bool_()),  # p_dominated is at least the level
+        _required("dominated", pa.bool_()),  # another point is shown to have more of both, all pairs judged at once
+        pa.field("dominated_by", pa.string()),  # the surest of those; null where there is none
+        pa.field("dominated_by_rate", pa.float64()),  # null too where that is the base
     ]
 )
 
@@ -163,21 +163,32 @@ VIEWS = pa.schema(
     ]
 )
 
+# Intervals here hold for all points at once, so that they are right of a point that was chosen by the same data.
 RECOMMENDATION = pa.schema(
     [
         _required("model", pa.string()),
         _required("domain", pa.string()),
         _required("bound", pa.float64()),  # most general loss, as a share: 0.01 is one point
-        _required("verdict", pa.string()),  # recommended, not enough evidence, or nothing qualifies
-        pa.field("method", pa.string()),  # the best point estimate that qualifies; null where nothing does
+        _required("tolerance", pa.float64()),  # gains that differ by no more are as good as equal
+        _required("verdict", pa.string()),  # a word of `verdicts`
+        pa.field("method", pa.string()),  # what is offered, or for want of evidence the best estimate; null without one
         pa.field("learning_rate", pa.float64()),
         *_interval("domain_change", nullable=True),
         *_interval("general_change", nullable=True),
-        pa.field("p_within", pa.float64()),  # share of replicates in which its general loss is within the bound
-        pa.field("p_best", pa.float64()),  # share of replicates in which it is the best of those that qualify
-        pa.field("runner_up", pa.string()),
-        pa.field("runner_up_rate", pa.float64()),
-        *_interval("lead", nullable=True),  # domain score over the runner-up's
+        pa.field("gain_at_least", pa.float64()),  # lower bounds, for all points that may be within the bound at once
+        pa.field("general_at_least", pa.float64()),
+        pa.field(
+            "regret", pa.float64()
+        ),  # it gains at most so much less than the best within the bound; null if unsafe
+        pa.field("rival", pa.string()),  # that decides the regret
+        pa.field("rival_rate", pa.float64()),
+        *_interval("lead", nullable=True),  # domain score over the rival's; an interval of its own
+        pa.field("equivalent", pa.string()),  # other safe points within the tolerance, in words; null without one
+        pa.field("assumed_sd", pa.float64()),  # between trainings, where it is not measured at some rival's rate
+        pa.field("needed_items", pa.int32()),  # of the domain, for a recommendation; null where none is within reach
+        pa.field("needed_general", pa.float64()),  # factor on the items of each general benchmark
+        pa.field("needed_seeds", pa.int32()),  # of each run that may be within the bound
+        pa.field("needs", pa.string()),  # in words, with the cost
         _required("reason", pa.string()),
         pa.field("caveat", pa.string()),  # on the intervals of this model and domain, whatever the bound
     ]

@@ -12,7 +12,7 @@ import pandas as pd
 from tradeoff.evaluation import Benchmark
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
-from tradeoff.tables.replicates import REPLICATES, Replicates, change, interval, replicates
+from tradeoff.tables.replicates import ASSUMED_SD, REPLICATES, Replicates, change, interval, replicates
 
 RunAt = tuple[str, float]
 
@@ -25,6 +25,7 @@ def trajectory(
     scored: Mapping[str, Sequence[str]],
     norms: Mapping[RunAt, float] | None = None,
     count: int = REPLICATES,
+    assumed_sd: float = ASSUMED_SD,
 ) -> pd.DataFrame:
     """In the columns of `schemas.TRAJECTORY`: each method and rate that has snapshots, from the base to its run.
 
@@ -39,6 +40,7 @@ def trajectory(
         scored: For each domain, the benchmarks of the general score.
         norms: The norm of the update at a snapshot, by run_id and fraction; null where it is not given.
         count: How many replicates.
+        assumed_sd: As of `replicates`.
 
     Raises:
         UserError: two models, or two seeds of one, were asked different items.
@@ -52,7 +54,7 @@ def trajectory(
     lengths: dict[RunAt, float | None] = {(run_id, 1.0): update["delta_norm"] for run_id, update in updates.items()}
     lengths |= norms or {}
     rows: list[dict[str, Any]] = []
-    for of in replicates(every, benchmarks, scored, count):
+    for of in replicates(every, benchmarks, scored, count, assumed_sd):
         paths: dict[tuple[Any, ...], list[int]] = {}
         for p, point in enumerate(of.points[1:], start=1):
             paths.setdefault(point[:3], []).append(p)
