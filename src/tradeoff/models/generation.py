@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ BATCH_TOKENS = 16384  # of a batch's prompts and answers
 READ_AT_ONCE = 4096  # tokens of prompts; bounds the memory of the longest ones
 REFILLED = 8  # the batch is refilled once one row in so many is free: a call for one prompt reads all weights for it
 SCORED_AT_ONCE = 512  # tokens whose logits exist at once
+PADDED, SHORT = 1.2, 256  # rows are read together up to so much padding, or so few tokens
 Chooser = Callable[[Tensor, Sequence[int]], Tensor]
 
 
@@ -152,31 +155,52 @@ def score(
         batch_tokens: Most tokens of a batch: its rows times the longest.
         report: Called with the number of sequences of each batch that is done.
     """
-    of_prompt: dict[tuple[int, ...], list[int]] = {}
-    for number, sequence in enumerate(sequences):
-        of_prompt.setdefault(sequence.ids[: len(sequence.ids) - sequence.targets], []).append(number)
-    longest = {prompt: max(len(sequences[n].ids) for n in numbers) for prompt, numbers in of_prompt.items()}
-    opening, reader, found = shared_opening(list(of_prompt)), _Reader(model, pad_id), dict[int, Scored]()
-    order = sorted(of_prompt, key=lambda prompt: -longest[prompt])
-    while order:
-        rows = group = 0
-        while group < len(order) and (
-            not group or (rows + len(of_prompt[order[group]])) * longest[order[0]] <= batch_tokens
-        ):
-            rows += len(of_prompt[order[group]])
-            group += 1
-        prompts, order = order[:group], order[group:]
-        numbers = [number for prompt in prompts for number in of_prompt[prompt]]
-        sources = [source for source, prompt in enumerate(prompts) for _ in of_prompt[prompt]]
+    heads = _heads(sequences)
+    reader, opening, found = _Reader(model, pad_id), shared_opening(heads), dict[int, Scored]()
+    order = sorted(range(len(sequences)), key=lambda n: (-len(heads[n]), heads[n], -len(sequences[n].ids)))
+    for numbers in _alike(order, [(len(heads[n]), len(sequences[n].ids) - len(heads[n])) for n in order], batch_tokens):
+        states = reader.states([heads[n] for n in numbers], [sequences[n].ids for n in numbers], opening)
         targets = [sequences[n].ids[-sequences[n].targets :] for n in numbers]
-        states = reader.states(prompts, sources, targets, opening)
         found.update(zip(numbers, _scored(model, states, targets), strict=True))
         report(len(numbers))
     return [found[number] for number in range(len(sequences))]
 
 
+def _heads(sequences: Sequence[tokens.Sequence]) -> list[tuple[int, ...]]:
+    """What is read ahead of each sequence's rest: a prompt that several have, else the opening that all prompts share.
+
+    The last token of a prompt belongs to the rest, which predicts the first target.
+    """
+    prompts = [sequence.ids[: len(sequence.ids) - sequence.targets] for sequence in sequences]
+    opening, times = shared_opening(prompts), Counter(prompts)
+    return [prompt[:-1] if times[prompt] > 1 else prompt[:opening] for prompt in prompts]
+
+
+def _alike(numbers: Sequence[int], lengths: Sequence[tuple[int, ...]], most: int = sys.maxsize) -> Iterator[list[int]]:
+    """Parts whose rows need little padding, or are too short to matter; one row at least, `most` tokens at most.
+
+    Args:
+        numbers: What is parted.
+        lengths: Tokens of each row, in one or more pieces that are padded on their own.
+        most: Tokens of a part, padding included.
+    """
+    part: list[int] = []
+    longest, used = [0] * len(lengths[0]) if lengths else [], 0
+    for number, row in zip(numbers, lengths, strict=True):
+        wider = [max(a, b) for a, b in zip(longest, row, strict=True)]
+        padded = (len(part) + 1) * sum(wider)
+        if part and (padded > most or (padded > SHORT and padded > PADDED * (used + sum(row)))):
+            yield part
+            part, wider, used = [], list(row), 0
+        part.append(number)
+        longest, used = wider, used + sum(row)
+    if part:
+        yield part
+
+
 def _scored(model: PreTrainedModel, states: list[Tensor], targets: Sequence[Sequence[int]]) -> list[Scored]:
-    """From the states ahead of each token."""
+    """From the states ahead of each token, of which the last are those of the targets."""
+    states = [row_LD[-len(ids) :] for row_LD, ids in zip(states, targets, strict=True)]
     head, targets_T = Head.of(model), torch.tensor([token for ids in targets for token in ids], device=model.device)
     nll, greedy = [], []
     for states_CD, targets_C in zip(
@@ -220,7 +244,11 @@ class _Batch:
         if self._queue and (not active or (self._reader.replaces and self._room_for_many())):
             chosen = self._chosen()
             if chosen and self._reader.replaces:
-                self._join(chosen)
+                lengths = [(len(self._prompts[n].ids) - 1 - self._prompts[n].opening,) for n in chosen]
+                for _, of_one_opening in groupby(zip(chosen, lengths, strict=True), key=lambda p: self._opening(p[0])):
+                    numbers, theirs = zip(*of_one_opening, strict=True)
+                    for part in _alike(numbers, theirs):
+                        self._join(part)
             elif chosen:
                 self._begin(chosen)
         return bool(self._active())
@@ -237,6 +265,9 @@ class _Batch:
     def release(self, row: int) -> None:
         """Gives a row's place free."""
         self.numbers[row], self.next[row] = FREE, self._pad_id
+
+    def _opening(self, number: int) -> tuple[int, ...]:
+        return tuple(self._prompts[number].ids[: self._prompts[number].opening])
 
     def _active(self) -> list[int]:
         return [row for row, number in enumerate(self.numbers) if number != FREE]
@@ -365,45 +396,33 @@ class _Reader:
         logits_B1V: Tensor = self._read(self._model, ids_B1, *where, cache, logits_to_keep=1).logits
         return logits_B1V[:, -1]
 
-    def states(
-        self,
-        prompts: Sequence[Sequence[int]],
-        sources: Sequence[int],
-        continuations: Sequence[Sequence[int]],
-        opening: int,
-    ) -> list[Tensor]:
-        """The last hidden states ahead of each token of each continuation, [tokens, D].
+    def states(self, heads: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]], opening: int) -> list[Tensor]:
+        """The last hidden states ahead of each token that follows a head, [tokens, D]; the last tokens have the last.
 
         Args:
-            prompts: Read once each.
-            sources: The prompt of each continuation.
-            continuations: Ids.
-            opening: How many first tokens all prompts share.
+            heads: What sequences begin with; one that several have is read once.
+            sequences: Ids.
+            opening: How many first tokens all heads share.
         """
-        if not self.replaces:  # rows cannot be copied: each continuation with its prompt
-            whole = [[*prompts[source], *ids] for source, ids in zip(sources, continuations, strict=True)]
-            ids_BL = _right_padded(whole, self._pad_id).to(self._model.device)
-            states_BLD = self._decoder(input_ids=ids_BL, use_cache=False).last_hidden_state
-            starts = [len(prompts[source]) - 1 for source in sources]
-        else:
-            heads = [prompt[:-1] for prompt in prompts]
-            cache, read = caches.empty(self._model), self.read(heads, [opening] * len(heads))
-            lengths = [len(heads[source]) for source in sources]
-            columns = max(lengths)
+        if not self.replaces:  # rows cannot be copied: each sequence from its beginning
+            heads = [()] * len(heads)
+        different = list(dict.fromkeys(map(tuple, heads)))
+        lengths, cache = [len(head) for head in heads], caches.empty(self._model)
+        columns = max(lengths)
+        if columns:
+            read = self.read(different, [opening] * len(different))
             for mine, theirs in caches.pairs(cache, read):
-                mine.resize(len(sources), columns)
-                for row, source in enumerate(sources):
-                    mine.put(row, theirs, source, lengths[row])
-            tails = [[prompts[source][-1], *ids[:-1]] for source, ids in zip(sources, continuations, strict=True)]
-            ids_BL = _right_padded(tails, self._pad_id)
-            states_BLD = self._read(
-                self._decoder, ids_BL, *_after(lengths, columns, ids_BL.shape[1]), cache
-            ).last_hidden_state
-            starts = [0] * len(sources)
-        return [
-            row_LD[start : start + len(ids)]
-            for row_LD, start, ids in zip(states_BLD, starts, continuations, strict=True)
-        ]
+                mine.resize(len(heads), columns)
+                for row, head in enumerate(heads):
+                    mine.put(row, theirs, different.index(tuple(head)), lengths[row])
+        tails = [ids[length:-1] for ids, length in zip(sequences, lengths, strict=True)]
+        ids_BL = _right_padded(tails, self._pad_id)
+        if self.replaces:
+            where = _after(lengths, columns, ids_BL.shape[1])
+            states_BLD = self._read(self._decoder, ids_BL, *where, cache).last_hidden_state
+        else:
+            states_BLD = self._decoder(input_ids=ids_BL.to(self._model.device), use_cache=False).last_hidden_state
+        return [row_LD[: len(tail)] for row_LD, tail in zip(states_BLD, tails, strict=True)]
 
     def _opened(self, opening: tuple[int, ...], rows: int) -> DynamicCache:
         if not opening:
