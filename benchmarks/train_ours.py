@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import common
 import torch
@@ -15,13 +16,15 @@ from tradeoff.training.base_nll import token_losses
 from tradeoff.training.loop import Step, train
 from tradeoff.training.settings import Training
 
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "sft": {"recipe": "sft"},
     "l2": {"recipe": "l2", "strength": 0.01},
     "lora": {"recipe": "lora", "rank": 16, "alpha": 32},
     "flow": {"recipe": "flow"},
     "talr": {"recipe": "talr"},
+    "talr_graphs_kept": {"recipe": "talr"},
 }
+OPTIONS: dict[str, dict[str, Any]] = {"talr_graphs_kept": {"graph_tokens": 4096}}  # of `training:`
 
 
 def main() -> None:
@@ -30,7 +33,9 @@ def main() -> None:
     peak = common.matrix_peak()
     chat, method = load_chat(common.MODEL), methods.build(RECIPES[name])
     sequences = [chat.encode(example) for example in data.read(file)]
-    settings = Training.model_validate({"epochs": 1, "batch_size": batch, "batch_tokens": 512, "precision": precision})
+    settings = Training.model_validate(
+        {"epochs": 1, "batch_size": batch, "batch_tokens": 512, "precision": precision, **OPTIONS.get(name, {})}
+    )
     model, pad_id, base = load_base(common.MODEL), chat.pad_id, load_parameters(common.MODEL)
     easy = None
     if "base_nll" in method.needs:

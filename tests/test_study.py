@@ -365,6 +365,7 @@ OTHER_TRAINING = {
     "shard": True,
     "compile": True,
     "gradient_checkpointing": True,
+    "graph_tokens": 4096,
     "epochs": 2,
     "batch_size": 4,
     "batch_tokens": 1024,
