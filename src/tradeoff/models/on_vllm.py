@@ -45,11 +45,9 @@ class OnVLLM(Resident):
 
     def become(self, run: Path | None) -> PreTrainedModel:
         """See `Resident.become`."""
-        changed = set(self._changed)
         model = super().become(run)
-        changed |= self._changed
-        weights = [(name, p.data) for name, p in model.named_parameters() if name in changed]
-        self._llm.llm_engine.model_executor.driver_worker.model_runner.model.load_weights(iter(weights))
+        weights = ((name, parameter.data) for name, parameter in model.named_parameters())
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         self._llm.reset_prefix_cache()
         return model
 
