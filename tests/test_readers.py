@@ -18,7 +18,7 @@ from test_reasoning import thinking
 from tradeoff import domains
 from tradeoff.domains import _medcalc_official as official
 from tradeoff.domains import _medcalc_rules, _scorers, medcalc
-from tradeoff.evaluation.lm import _cut, _stopped, response_of
+from tradeoff.evaluation.lm import Question, _cut, _stopped, response_of
 from tradeoff.evaluation.tasks import arithmetic_mini, humaneval
 from tradeoff.models.reasoning import CHANNELS, MARKS, Separated, separate
 from tradeoff.numbers import lenient_answer
@@ -350,10 +350,10 @@ CHAT = thinking()
 @given(made("Question", ":", "Question:", "<think>", "</think>", "\n", tiny.START, "答え", "é", size=8), STOPS)
 def test_a_row_stops_with_the_token_that_completes_a_stop_string_in_its_answer(text, stops):
     ids = CHAT.tokenizer(text, add_special_tokens=False)["input_ids"]
-    stopped = _stopped(CHAT, [""], stops)
+    stopped = _stopped(CHAT, Question("", 1, tuple(stops)))
     for end in range(1, len(ids) + 1):
         expected = slowly.cut(response_of(CHAT, ids[:end]).text, stops)[1]
-        assert stopped(0, ids[:end]) == expected
+        assert stopped(ids[:end]) == expected
         if expected:
             break
 

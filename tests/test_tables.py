@@ -29,7 +29,7 @@ KNOWN = {name: evaluation.of_domain(name, kind(name)()) for name in (DOMAIN, "sh
 KNOWN |= {name: evaluation.general(name) for name in (*GENERAL, "ifeval_mini")}
 BENCHMARKS = {name: KNOWN[name] for name in (DOMAIN, *GENERAL)}
 SCORED = {DOMAIN: ["arithmetic_mini"]}
-PROMPTING = Prompting("none", NO_TEMPLATE, None, 0, 48, "float32", 8, "torch 2", "cpu")
+PROMPTING = Prompting("none", NO_TEMPLATE, None, 0, 48, "transformers", "float32", 8, "torch 2", "cpu")
 COST = {"tokens": 101, "seconds": 2.5, "flops": 5e9, "peak_memory_bytes": 16}
 UPDATE = {"delta_norm": 1.5, "share_moved": 0.75, "share_kept_bfloat16": 0.125}
 # Outcomes of four items of each benchmark; base_text counts nats.

@@ -483,8 +483,9 @@ def test_the_interval_of_a_mean_over_seeds_holds_what_seeds_differ_by():
         run("sft", 1.0, 1, domain=[0.9] * 8, suite=share(4, 8), kl=[0.5] * 8),
     )
     row = figures.code_length(tradeoff([of], updates(of))).table.set_index("method").loc["sft"]
-    assert row[["x", "x_low", "x_high"]].tolist() == pytest.approx([-0.5, -0.9, -0.1])
-    assert row[["y", "y_low", "y_high"]].tolist() == pytest.approx([0.3, 0.1, 0.5])
+    assert row[["x", "y"]].tolist() == pytest.approx([-0.5, 0.3])
+    assert row["x_low"] < -0.9 < -0.1 < row["x_high"]
+    assert row["y_low"] < 0.1 < 0.5 < row["y_high"]
 
 
 @pytest.mark.parametrize(("methods", "models", "domains"), [(["sft", "l2"], 3, 4), (made.long_names(30), 1, 1)])

@@ -86,7 +86,7 @@ def measured(right: list[str], said: list[str]) -> dict[str, float]:
         )
         for number, (text, outcome, classes) in enumerate(zip(texts, outcomes, of_classes, strict=True))
     ]
-    how = Prompting("none", "by the template", None, 0, 8, "float32", 1, "", "cpu")
+    how = Prompting("none", "by the template", None, 0, 8, "transformers", "float32", 1, "", "cpu")
     frame = pd.DataFrame(table(samples, how).to_pylist())
     for name in schemas.SAMPLES.names:
         if name not in frame:
