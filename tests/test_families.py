@@ -154,6 +154,44 @@ def test_a_batch_is_continued_as_each_prompt_alone(base, shared):
         assert generate(model, asked, ends, tiny.END_ID, budget) == expected
 
 
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+NEAR = {
+    "gpt2": {"n_positions": 40},
+    "gpt_neo": {"max_position_embeddings": 40},
+    "phi3": {
+        "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 40},
+        "original_max_position_embeddings": 40,
+        "max_position_embeddings": 160,
+    },
+    "llama": {
+        "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+        "max_position_embeddings": 40,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", NEAR)
+def test_a_row_that_has_ended_and_padding_stay_within_the_context(kind):
+    """Tables of 40 positions, and frequencies that change for all rows beyond 40: every row ends with token 40."""
+    draw = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(200, (n,), generator=draw).tolist() for n in (30, 20, 20, 5)]
+
+    def fresh():  # dynamic frequencies stay with a model
+        return families.model(kind, **NEAR[kind]).eval()
+
+    expected = [alone(fresh(), ids, 40 - len(ids)) for ids in prompts]
+    for budget in (1, 80, 150, 10_000):
+        asked = [Prompt(ids, 40 - len(ids)) for ids in prompts]
+        assert generate(fresh(), asked, set(), tiny.END_ID, budget) == expected
+    data = [
+        Sequence(str(n), (*prompts[n % 4], *range(40 - len(prompts[n % 4]))), len(prompts[n % 4])) for n in range(8)
+    ]
+    with torch.no_grad():
+        own = own_losses(fresh(), data)
+    found = torch.cat([scored.nll_T for scored in score(fresh(), data, tiny.END_ID)])
+    torch.testing.assert_close(found, own, rtol=1e-4, atol=1e-4)
+
+
 @torch.no_grad()
 def test_likelihoods_are_those_of_the_model_s_own_logits(base):
     """Three continuations of each of three prompts, which are read once."""

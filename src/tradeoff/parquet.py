@@ -24,7 +24,12 @@ def read_parquet(path: Path, **options: Any) -> pa.Table:
         UserError: the file is damaged; it is set aside, since what is missing is made anew.
     """
     try:
-        return pq.read_table(path, page_checksum_verification=True, **options)
+        table = pq.read_table(path, page_checksum_verification=True, **options)
+        # A checksum covers a page and not the footer, of which a flipped bit can turn values into nulls.
+        for column, kind in zip(table.columns, table.schema, strict=True):
+            if column.null_count and not kind.nullable:
+                raise pa.ArrowInvalid(f"{kind.name} has nulls")
+        return table
     except (pa.ArrowInvalid, OSError) as error:  # other kinds, such as too little memory, say nothing of the file
         if getattr(error, "errno", None) is not None or isinstance(error, FileNotFoundError):
             raise  # the disk's trouble and not the file's

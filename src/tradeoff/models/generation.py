@@ -186,10 +186,12 @@ def _alike(numbers: Sequence[int], lengths: Sequence[tuple[int, ...]], most: int
     """
     part: list[int] = []
     longest, used = [0] * len(lengths[0]) if lengths else [], 0
+    widest = max(map(sum, lengths), default=0)  # padding goes no further than the longest row: it is within the context
     for number, row in zip(numbers, lengths, strict=True):
         wider = [max(a, b) for a, b in zip(longest, row, strict=True)]
         padded = (len(part) + 1) * sum(wider)
-        if part and (padded > most or (padded > SHORT and padded > PADDED * (used + sum(row)))):
+        little = padded <= SHORT or padded <= PADDED * (used + sum(row))
+        if part and (padded > most or sum(wider) > widest or not little):
             yield part
             part, wider, used = [], list(row), 0
         part.append(number)
@@ -258,13 +260,14 @@ class _Batch:
         ids_B1 = torch.tensor(self.next)[:, None]
         logits_BV = self._reader.next_logits(ids_B1, self._lengths, self._columns, self._cache_of_batch())
         self._columns += 1
-        self._lengths = [min(length + 1, self._columns) for length in self._lengths]
         rows = self._active()
+        for row in rows:
+            self._lengths[row] += 1
         return rows, logits_BV if len(rows) == len(self.numbers) else logits_BV[rows]
 
     def release(self, row: int) -> None:
-        """Gives a row's place free."""
-        self.numbers[row], self.next[row] = FREE, self._pad_id
+        """Gives a row's place free. Until it is taken it reads padding at position 0, whatever the model's context."""
+        self.numbers[row], self.next[row], self._lengths[row] = FREE, self._pad_id, 0
 
     def _opening(self, number: int) -> tuple[int, ...]:
         return tuple(self._prompts[number].ids[: self._prompts[number].opening])
@@ -336,8 +339,13 @@ class _Batch:
         self.numbers[row], self.next[row], self._lengths[row] = number, self._prompts[number].ids[-1], length
 
     def _shrink(self, active: list[int]) -> None:
-        """Drops columns that no row in use has, and, when no prompt will take them, free rows."""
-        if self._cache is None or not active:
+        """Drops columns that no row in use has, and, when no prompt will take them, free rows.
+
+        No more columns than tokens of a row: models may have a table of as many as their context.
+        """
+        if not active:
+            self.numbers, self.next, self._lengths, self._cache, self._columns = [], [], [], None, 0
+        if self._cache is None:
             return
         if 2 * len(active) <= len(self.numbers) and not (self._queue and self._reader.replaces):
             self._cache.reorder_cache(torch.tensor(active, device=self._model.device))
@@ -345,11 +353,10 @@ class _Batch:
             self._lengths = [self._lengths[r] for r in active]
             active = list(range(len(active)))
         unused = self._columns - max(self._lengths[row] for row in active)
-        if self._reader.replaces and unused >= caches.ROOM:
+        if self._reader.replaces and unused:
             for layer in caches.begun(self._cache):
                 layer.trim(unused)
             self._columns -= unused
-            self._lengths = [min(length, self._columns) for length in self._lengths]
 
 
 class _Reader:
