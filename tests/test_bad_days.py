@@ -84,6 +84,14 @@ def test_a_damaged_table_is_set_aside(tmp_path, finished_samples, spoil):
     assert (tmp_path / "samples.parquet.damaged").exists()
 
 
+def test_values_that_became_nulls_are_damage(tmp_path):
+    """A flipped bit in the footer, which no checksum covers."""
+    schema = pa.schema([pa.field("benchmark", pa.string(), nullable=False)])
+    write_parquet(tmp_path / "samples.parquet", pa.table({"benchmark": ["a", None]}))
+    with pytest.raises(UserError, match=r"samples\.parquet: damaged \(benchmark has nulls\) and set aside"):
+        read_parquet(tmp_path / "samples.parquet", schema=schema)
+
+
 TROUBLE = [
     OSError(errno.EIO, "Input/output error"),
     pa.ArrowMemoryError("malloc of size 64 failed"),
