@@ -147,16 +147,20 @@ def test_a_prompt_that_leaves_no_room_is_counted_and_not_asked(tiny_model):
     assert free[2].text.startswith(found[2].text)
 
 
+def tokens_read(model, monkeypatch):
+    """How many tokens each call of the decoder reads, padding included."""
+    read = []
+    forward = type(model.model).forward
+    monkeypatch.setattr(
+        model.model, "forward", lambda *a, **o: read.append(o["input_ids"].numel()) or forward(model.model, *a, **o)
+    )
+    return read
+
+
 def test_a_long_prompt_is_read_in_parts_and_gives_the_same(tiny_model, monkeypatch):
     prompts = [Prompt([n % 200 for n in range(50)], 6), Prompt([7] * 23, 6)]
     expected = generate(tiny_model, prompts, [], tiny.END_ID)
-    read = []
-    forward = type(tiny_model.model).forward
-    monkeypatch.setattr(
-        tiny_model.model,
-        "forward",
-        lambda *a, **o: read.append(o["input_ids"].numel()) or forward(tiny_model.model, *a, **o),
-    )
+    read = tokens_read(tiny_model, monkeypatch)
     monkeypatch.setattr(generation, "READ_AT_ONCE", 16)
     assert generate(tiny_model, prompts, [], tiny.END_ID) == expected
     assert max(read) == 16
@@ -166,13 +170,7 @@ def test_a_shared_opening_is_read_once(tiny_model, monkeypatch):
     opening = list(range(40))
     prompts = [Prompt([*opening, n], 3, 40) for n in range(12)]
     expected = [alone(tiny_model, p.ids, 3, []) for p in prompts]
-    read = []
-    forward = type(tiny_model.model).forward
-    monkeypatch.setattr(
-        tiny_model.model,
-        "forward",
-        lambda *a, **o: read.append(o["input_ids"].numel()) or forward(tiny_model.model, *a, **o),
-    )
+    read = tokens_read(tiny_model, monkeypatch)
     assert generate(tiny_model, prompts, [], tiny.END_ID, batch_tokens=44 * 4) == expected
     assert sum(read) == 40 + 12 * 3
 

@@ -417,7 +417,7 @@ def test_a_decoder_whose_head_is_called_its_decoder_is_found():
 def test_evaluation_in_bfloat16_is_that_of_a_model_stored_in_bfloat16(source, tmp_path):
     """Weights are rounded, rotary frequencies are not."""
     imported(source, tmp_path / "base")
-    found = Resident(tmp_path / "base", "bfloat16").model
+    found = Resident(tmp_path / "base", "bfloat16", load_chat(tmp_path / "base")).model
     expected = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     ids = torch.arange(200)[None]
     assert found.model.rotary_emb.inv_freq.dtype == torch.float32

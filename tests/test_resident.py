@@ -6,7 +6,7 @@ import torch
 from test_store import evaluator
 
 from tradeoff import data, domains
-from tradeoff.models.base import load_base, load_parameters, load_result
+from tradeoff.models.base import load_base, load_chat, load_parameters, load_result
 from tradeoff.models.delta import DELTA
 from tradeoff.models.resident import Resident
 from tradeoff.provenance import CARD, sha256_file, write_json
@@ -32,7 +32,7 @@ def runs(tiny_base, tmp_path_factory):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_resident_model_has_the_weights_of_each_result_in_turn(tiny_base, runs, precision):
-    resident = Resident(tiny_base, precision)
+    resident = Resident(tiny_base, precision, load_chat(tiny_base))
     sft, lora, half = runs
     for run in (sft, lora, None, half, sft, sft):
         expected = load_result(tiny_base, run).to(next(resident.model.parameters()).dtype).named_parameters()

@@ -31,13 +31,13 @@ def test_an_answer_ends_with_the_token_that_completes_a_stop_string():
 
 def test_vllm_writes_what_our_loop_writes_whatever_it_became(tiny_base, runs):  # noqa: F811
     pytest.importorskip("vllm", reason="vLLM is installed by those who want it: see docs/performance.md")
-    chat, engine = load_chat(tiny_base), OnVLLM(tiny_base, "float32")
+    chat, engine = load_chat(tiny_base), OnVLLM(tiny_base, "float32", load_chat(tiny_base))
     ids = [chat.prompt_ids(chat.prompt([{"role": "user", "content": text}])) for text in ("a", "b c", "hello")]
     prompts = [Prompt(one, 12, shared_opening(ids)) for one in ids]
     for run in (runs[0], None, runs[1]):
         engine.become(run)
         found, expected = {}, {}
-        engine.generate(prompts, chat.ends, chat.pad_id, 0, found.__setitem__)
-        Resident.generate(engine, prompts, chat.ends, chat.pad_id, 1000, expected.__setitem__)
+        engine.generate(prompts, found.__setitem__)
+        Resident.generate(engine, prompts, expected.__setitem__)
         assert found == expected
     assert tiny.END_ID in chat.ends

@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Evaluator:
     benchmarks: dict[str, dict[str, Any]]
     root: Path
     _measurements: dict[str, Measurement] = field(default_factory=dict)
+    _decided: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def evaluate(self, run: Path | None, label: str) -> pa.Table:
         """All items of the benchmarks, in their order.
@@ -61,10 +62,12 @@ class Evaluator:
             label: Names the model in progress lines.
         """
         paths = {name: self._path(name, run) for name in self.benchmarks}
-        missing = [name for name, path in paths.items() if not _is_kept(path)]
+        kept = {name: _kept(path) for name, path in paths.items()}
+        missing = {name: paths[name] for name, found in kept.items() if found is None}
         if missing:
-            self._measure(run, label, {name: paths[name] for name in missing})
-        return pa.concat_tables([read_parquet(path, schema=SCHEMA) for path in paths.values()])
+            self._measure(run, label, missing)
+            kept |= {name: read_parquet(path, schema=SCHEMA) for name, path in missing.items()}
+        return pa.concat_tables(kept.values())
 
     def _measure(self, run: Path | None, label: str, paths: dict[str, Path]) -> None:
         """Fills the store: benchmarks without generation first, then the others in the order of their answers."""
@@ -82,9 +85,8 @@ class Evaluator:
         for name in [name for name, measurement in asked.items() if not measurement.questions]:
             keep(name, [])
         answered = [name for name, measurement in asked.items() if measurement.questions]
-        engine = partial(self._resident.generate, ends=chat.ends, pad_id=chat.pad_id, batch_tokens=tokens)
         respond(
-            engine,
+            self._resident.generate,
             chat,
             [asked[name].questions for name in answered],
             self._context,
@@ -120,10 +122,6 @@ class Evaluator:
                 "device": device().type,
             }
         return self._decided[name]
-
-    @cached_property
-    def _decided(self) -> dict[str, dict[str, Any]]:
-        return {}
 
     def _items_sha256(self, name: str) -> list[str]:
         if name == BASE_TEXT:
@@ -188,11 +186,12 @@ class Evaluator:
 
     @cached_property
     def _resident(self) -> Resident:
+        engine = Resident
         if self.settings["engine"] == "vllm":
             from tradeoff.models.on_vllm import OnVLLM
 
-            return OnVLLM(self.base, self.settings["precision"])
-        return Resident(self.base, self.settings["precision"])
+            engine = OnVLLM
+        return engine(self.base, self.settings["precision"], self.chat, self.settings["batch_tokens"])
 
     @cached_property
     def chat(self) -> Chat:
@@ -200,16 +199,15 @@ class Evaluator:
         return load_chat(self.base)
 
 
-def _is_kept(path: Path) -> bool:
-    """Whether the store holds a whole file."""
+def _kept(path: Path) -> pa.Table | None:
+    """What the store holds under a path, or None."""
     if not path.exists():
-        return False
+        return None
     try:
-        read_parquet(path, schema=SCHEMA)
+        return read_parquet(path, schema=SCHEMA)
     except UserError:
         print(f"{path}: damaged; evaluated again", flush=True)
-        return False
-    return True
+        return None
 
 
 def main() -> None:

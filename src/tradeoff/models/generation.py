@@ -5,8 +5,8 @@ form one queue. The batch holds as many as a budget of tokens allows; a row that
 prompt, and an opening that prompts share is read once. What shares a batch with a prompt changes nothing beyond the
 rounding of sums.
 
-transformers' own continuous batching (`generate_batch`) gives the same answers and is made for a GPU's paged attention:
-on a processor it took 4.5 times this loop's time (`make bench`, docs/performance.md).
+transformers' own continuous batching (`generate_batch`) gives the same answers and is made for a GPU's paged attention;
+`benchmarks/library_batching.py` compares the two.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ def shared_opening(prompts: Collection[Sequence[int]]) -> int:
     """How many first tokens all prompts share; a prompt's last token is never counted."""
     if len(prompts) < 2:
         return 0
-    first, last = min(map(list, prompts)), max(map(list, prompts))
-    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return min([shared, *(len(prompt) - 1 for prompt in prompts)])
+    return min(tokens.common_prefix(prompts), *(len(prompt) - 1 for prompt in prompts))
 
 
 @torch.inference_mode()
@@ -156,7 +154,8 @@ def score(
         report: Called with the number of sequences of each batch that is done.
     """
     heads = _heads(sequences)
-    reader, opening, found = _Reader(model, pad_id), shared_opening(heads), dict[int, Scored]()
+    opening = tokens.common_prefix(heads) if heads else 0
+    reader, found = _Reader(model, pad_id), dict[int, Scored]()
     order = sorted(range(len(sequences)), key=lambda n: (-len(heads[n]), heads[n], -len(sequences[n].ids)))
     for numbers in _alike(order, [(len(heads[n]), len(sequences[n].ids) - len(heads[n])) for n in order], batch_tokens):
         states = reader.states([heads[n] for n in numbers], [sequences[n].ids for n in numbers], opening)
@@ -245,14 +244,11 @@ class _Batch:
         self._shrink(active)
         if self._queue and (not active or (self._reader.replaces and self._room_for_many())):
             chosen = self._chosen()
-            if chosen and self._reader.replaces:
-                lengths = [(len(self._prompts[n].ids) - 1 - self._prompts[n].opening,) for n in chosen]
-                for _, of_one_opening in groupby(zip(chosen, lengths, strict=True), key=lambda p: self._opening(p[0])):
-                    numbers, theirs = zip(*of_one_opening, strict=True)
-                    for part in _alike(numbers, theirs):
-                        self._join(part)
-            elif chosen:
+            if not self._reader.replaces:
                 self._begin(chosen)
+            else:
+                for part in self._read_together(chosen):
+                    self._join(part)
         return bool(self._active())
 
     def step(self) -> tuple[list[int], Tensor]:
@@ -303,11 +299,15 @@ class _Batch:
         room = self._budget // max(1, self._longest([*(n for n in self.numbers if n != FREE), self._queue[0]])) - active
         return room > 0 and room * REFILLED >= active
 
+    def _read_together(self, chosen: list[int]) -> Iterator[list[int]]:
+        """Parts of one opening and of like length."""
+        for _, of_one_opening in groupby(chosen, self._opening):
+            numbers = list(of_one_opening)
+            yield from _alike(numbers, [(len(self._prompts[n].ids) - 1 - self._prompts[n].opening,) for n in numbers])
+
     def _join(self, chosen: list[int]) -> None:
         """Reads prompts, and lets them take the places of rows that have ended, or new ones at the end."""
-        read = self._reader.read(
-            [self._prompts[n].ids[:-1] for n in chosen], [self._prompts[n].opening for n in chosen]
-        )
+        read = self._reader.read([self._prompts[n].ids[:-1] for n in chosen], self._prompts[chosen[0]].opening)
         free = [row for row, number in enumerate(self.numbers) if number == FREE]
         lengths = [len(self._prompts[n].ids) - 1 for n in chosen]
         rows = max(len(self.numbers), len(self.numbers) - len(free) + len(chosen))
@@ -316,8 +316,10 @@ class _Batch:
         if rows > len(self.numbers) or columns > self._columns:
             for layer in caches.begun(self._cache_of_batch()):
                 layer.resize(rows, columns)
-            for held in (self.numbers, self.next, self._lengths):
-                held.extend([FREE if held is self.numbers else 0] * (rows - len(held)))
+            more = rows - len(self.numbers)
+            self.numbers += [FREE] * more
+            self.next += [self._pad_id] * more
+            self._lengths += [0] * more
             free = [row for row, number in enumerate(self.numbers) if number == FREE]
             self._columns = columns
         for source, (row, number, length) in enumerate(zip(free, chosen, lengths, strict=False)):
@@ -370,21 +372,18 @@ class _Reader:
         self._model, self._pad_id = model, pad_id
         self._decoder = text_decoder(model)
         self.replaces = caches.replaceable(caches.empty(model))
+        self._takes_positions = {module: _takes_positions(module) for module in (model, self._decoder)}
         self._opening: tuple[tuple[int, ...], DynamicCache] | None = None
 
-    def read(self, heads: Sequence[Sequence[int]], openings: Sequence[int]) -> DynamicCache:
-        """A cache of these tokens, each row from its first column on; an opening that all share is read once."""
-        count = min(openings)
-        opening = tuple(heads[0][:count])
-        if count == 0 or any(tuple(head[:count]) != opening for head in heads):
-            opening = ()
-        cache = self._opened(opening, len(heads))
-        tails = [list(head[len(opening) :]) for head in heads]
+    def read(self, heads: Sequence[Sequence[int]], opening: int) -> DynamicCache:
+        """A cache of these tokens, each row from its first column on; the opening that all share is read once."""
+        cache = self._opened(tuple(heads[0][:opening]), len(heads))
+        tails = [head[opening:] for head in heads]
         longest = max(map(len, tails))
         if longest:
             ids_BL = _right_padded(tails, self._pad_id)
             lengths_B = torch.tensor([[len(head)] for head in heads])
-            self._forward(ids_BL, torch.arange(len(opening) + longest) < lengths_B, len(opening), cache)
+            self._forward(ids_BL, torch.arange(opening + longest) < lengths_B, opening, cache)
         return cache
 
     def read_left(self, heads: Sequence[Sequence[int]]) -> DynamicCache:
@@ -413,15 +412,15 @@ class _Reader:
         """
         if not self.replaces:  # rows cannot be copied: each sequence from its beginning
             heads = [()] * len(heads)
-        different = list(dict.fromkeys(map(tuple, heads)))
+        places = {head: place for place, head in enumerate(dict.fromkeys(map(tuple, heads)))}
         lengths, cache = [len(head) for head in heads], caches.empty(self._model)
         columns = max(lengths)
         if columns:
-            read = self.read(different, [opening] * len(different))
+            read = self.read(list(places), opening)
             for mine, theirs in caches.pairs(cache, read):
                 mine.resize(len(heads), columns)
                 for row, head in enumerate(heads):
-                    mine.put(row, theirs, different.index(tuple(head)), lengths[row])
+                    mine.put(row, theirs, places[tuple(head)], lengths[row])
         tails = [ids[length:-1] for ids, length in zip(sequences, lengths, strict=True)]
         ids_BL = _right_padded(tails, self._pad_id)
         if self.replaces:
@@ -452,7 +451,7 @@ class _Reader:
         self, module: Any, ids_BL: Tensor, mask_BC: Tensor, position_BL: Tensor, cache: DynamicCache, **options: Any
     ) -> Any:
         """One pass; the mask is of all columns, those of these tokens the last."""
-        if _takes_positions(module):
+        if self._takes_positions[module]:
             options["position_ids"] = position_BL.to(self._model.device)
         return module(
             input_ids=ids_BL.to(self._model.device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from transformers import PreTrainedModel
 
 from tradeoff.errors import UserError
 from tradeoff.models.base import MODEL
-from tradeoff.models.generation import Prompt
+from tradeoff.models.chat import Chat
+from tradeoff.models.generation import BATCH_TOKENS, Prompt
 from tradeoff.models.resident import Resident
 
+WAVE = 512  # prompts that are handed over at once; a killed job loses their answers
 MEMORY = 0.5  # of the GPU: the model that measures likelihoods lies beside it
 
 
@@ -24,8 +26,8 @@ class OnVLLM(Resident):
         UserError: vLLM is not installed.
     """
 
-    def __init__(self, base: Path, precision: str) -> None:
-        super().__init__(base, precision)
+    def __init__(self, base: Path, precision: str, chat: Chat, batch_tokens: int = BATCH_TOKENS) -> None:
+        super().__init__(base, precision, chat, batch_tokens)
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the weights are to be in this process
         try:
             from vllm import LLM
@@ -51,14 +53,7 @@ class OnVLLM(Resident):
         self._llm.reset_prefix_cache()
         return model
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        ends: Collection[int],
-        pad_id: int,
-        batch_tokens: int,
-        done: Callable[[int, list[int]], None],
-    ) -> None:
+    def generate(self, prompts: Sequence[Prompt], done: Callable[[int, list[int]], None]) -> None:
         """See `Resident.generate`; vLLM sizes its batches, and stops at stop strings after the fact."""
         from vllm import SamplingParams
 
@@ -66,14 +61,13 @@ class OnVLLM(Resident):
             wave = prompts[start : start + WAVE]
             asked = [{"prompt_token_ids": list(prompt.ids)} for prompt in wave]
             options = [
-                SamplingParams(temperature=0, max_tokens=p.limit, stop_token_ids=sorted(ends), detokenize=False)
+                SamplingParams(
+                    temperature=0, max_tokens=p.limit, stop_token_ids=sorted(self._chat.ends), detokenize=False
+                )
                 for p in wave
             ]
             for number, found in enumerate(self._llm.generate(asked, options, use_tqdm=False), start):
                 done(number, stopped(list(found.outputs[0].token_ids), prompts[number]))
-
-
-WAVE = 512  # prompts that are handed over at once; a killed job loses their answers
 
 
 def stopped(ids: list[int], prompt: Prompt) -> list[int]:

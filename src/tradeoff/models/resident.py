@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,8 @@ from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from tradeoff.models.base import load_base, load_delta, weights_file
-from tradeoff.models.generation import Prompt, generate
+from tradeoff.models.chat import Chat
+from tradeoff.models.generation import BATCH_TOKENS, Prompt, generate
 from tradeoff.models.precision import DTYPES, device
 
 
@@ -21,15 +22,18 @@ class Resident:
         model: In evaluation mode. Its weights have the evaluation's precision; rotary frequencies stay in float32.
     """
 
-    def __init__(self, base: Path, precision: str) -> None:
+    def __init__(self, base: Path, precision: str, chat: Chat, batch_tokens: int = BATCH_TOKENS) -> None:
         """Loads a base.
 
         Args:
             base: The base's folder.
             precision: A key of `DTYPES`.
+            chat: How the base is talked to; what ends an answer is in it.
+            batch_tokens: Most tokens of a batch.
         """
         self.model: PreTrainedModel = load_base(base, DTYPES[precision]).to(device()).eval()
-        self._base, self._changed = base, set[str]()
+        self._base, self._chat, self._batch_tokens = base, chat, batch_tokens
+        self._changed = set[str]()
 
     @torch.no_grad()
     def become(self, run: Path | None) -> PreTrainedModel:
@@ -45,13 +49,6 @@ class Resident:
         self._changed = set(differences)
         return self.model
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        ends: Collection[int],
-        pad_id: int,
-        batch_tokens: int,
-        done: Callable[[int, list[int]], None],
-    ) -> None:
+    def generate(self, prompts: Sequence[Prompt], done: Callable[[int, list[int]], None]) -> None:
         """Greedy continuations; see `generation.generate`."""
-        generate(self.model, prompts, ends, pad_id, batch_tokens, done=done)
+        generate(self.model, prompts, self._chat.ends, self._chat.pad_id, self._batch_tokens, done=done)

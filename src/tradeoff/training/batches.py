@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tradeoff.training.tokens import Sequence
+from tradeoff.training.tokens import Sequence, common_prefix
 
 LEAST_SHARED = 1 / 5  # of a micro-batch's tokens, for which a second call of the model pays
 
@@ -64,9 +64,7 @@ def collate(
 
 def shared_opening(rows: list[Sequence]) -> int:
     """How many tokens all rows begin with, none of which predicts a target; 0 where reading them once does not pay."""
-    first, last = min(row.ids for row in rows), max(row.ids for row in rows)
-    alike = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    opening = min(alike, *(row.prompt_length - 1 for row in rows))
+    opening = min(common_prefix([row.ids for row in rows]), *(row.prompt_length - 1 for row in rows))
     read = len(rows) * max(len(row.ids) for row in rows)
     return opening if opening * (len(rows) - 1) >= LEAST_SHARED * read else 0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import abc
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,13 @@ class Sequence:
     def targets(self) -> int:
         """Number of supervised tokens; a first token has nothing before it to be predicted from."""
         return len(self.ids) - max(self.prompt_length, 1)
+
+
+def common_prefix(rows: Collection[abc.Sequence[int]]) -> int:
+    """How many leading ids all rows share."""
+    first, last = min(map(tuple, rows)), max(map(tuple, rows))
+    differ = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return next(differ, min(len(first), len(last)))
 
 
 def write(path: Path, sequences: Iterable[Sequence]) -> None:
