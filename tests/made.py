@@ -23,6 +23,7 @@ from tradeoff.tables.pareto import front, hypervolume
 from tradeoff.tables.recommendation import recommendation
 from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores
+from tradeoff.tables.standing import standing
 from tradeoff.tables.tradeoff import tradeoff
 from tradeoff.tables.trajectory import trajectory
 from tradeoff.tables.views import views
@@ -83,6 +84,7 @@ def study(
         "hypervolume": hypervolume(studied),
         "views": views(studied, updates),
         "recommendation": recommendation(studied),
+        "standing": standing(studied),
         "hypotheses": hypotheses(studied),
         "against_paper": against_paper(studied, sources, {d: d for d in domains}, {m: {"recipe": m} for m in methods}),
         "trajectory": trajectory(snapshots, made, updates, benchmarks, scored, None, 200),
@@ -102,7 +104,7 @@ def study(
 
 
 SETTINGS = "All settings, in words."
-NUMBERS_OF_RUNS = ("tradeoff", "pareto", "hypervolume", "views", "trajectory")
+NUMBERS_OF_RUNS = ("tradeoff", "pareto", "standing", "hypervolume", "views", "trajectory")
 
 
 def copied(methods, models, domains):
@@ -115,12 +117,14 @@ def copied(methods, models, domains):
             parts.append(table[table["method"] == BASE].assign(model=model, domain=domain))
             for method in methods:
                 rows = table[table["method"] == "sft"].assign(model=model, domain=domain, method=method)
-                kept = ("learning_rate", "fraction", "at")
+                kept = ("learning_rate", "fraction", "at", "bound")
                 numbers = [name for name in rows.select_dtypes("float") if name not in kept]
                 parts.append(rows.assign(**(rows[numbers] * (0.5 + _random(model, domain, method).random() / 2))))
         return pd.concat(parts, ignore_index=True)
 
     tables = {name: more(of.tables[name]) for name in NUMBERS_OF_RUNS}
+    advice = of.tables["recommendation"]
+    tables["recommendation"] = pd.concat([advice.assign(model=m, domain=d) for m, d in product(models, domains)])
     benchmarks = {name: of.benchmarks[name] for name in of.general}
     return replace(of, tables={**of.tables, **tables}, benchmarks=benchmarks, scored=dict.fromkeys(domains, ()))
 

@@ -17,7 +17,7 @@ from tradeoff.report.figures import Figure
 from tradeoff.report.marks import COLOURS, looks
 from tradeoff.report.page import Section
 from tradeoff.report.page import page as page_of
-from tradeoff.report.results import Pair, span_text
+from tradeoff.report.results import Pair, points_text, rate_text, span_text
 from tradeoff.tables import schemas
 from tradeoff.tables.verdicts import TAKE, UNSHOWN
 
@@ -174,7 +174,8 @@ def test_the_answer_comes_first_and_says_how_sure_it_is(results, page):
         assert row["verdict"] in text or row["verdict"] == UNSHOWN
         assert row["reason"] in text.replace("&#39;", "'")
         assert (row["caveat"] or "") in text
-    assert text.index("accepted loss") < text.index("The trade-off", text.index("accepted loss"))
+    first = text.index("of general loss take talr")
+    assert first < text.index("Accepted loss", first) < text.index("short of the best by at most")
     assert set(table["verdict"]) >= {"cannot be shown", "not enough evidence"}
     taken = table[table["verdict"].isin(TAKE)]
     assert set(taken["method"]) == {"talr"}  # what was made so much better
@@ -184,8 +185,8 @@ def test_the_answer_comes_first_and_says_how_sure_it_is(results, page):
 
 
 def test_all_sections_are_there_in_order(page):
-    expected = "Recommendation|The trade-off|Learning rates|Each benchmark|On the way|Fair views|Hypotheses"
-    expected += "|Against the paper|Runs|Answers that flipped|Provenance|Settings"
+    expected = "Recommendation|The trade-off|Accepted losses|Learning rates|Each benchmark|On the way|Fair views"
+    expected += "|Hypotheses|Against the paper|Runs|Answers that flipped|Provenance|Settings"
     assert titles_of(page) == expected.split("|")
 
 
@@ -381,6 +382,40 @@ def test_choosing_a_model_or_a_benchmark_changes_charts_and_rows(shown):
     shown.locator(".key button[data-method=talr]").press("Enter")
     assert shown.locator(".key button[data-method=talr]").get_attribute("aria-pressed") == "true"
     shown.locator(".key button[data-method=talr]").press("Enter")
+    assert shown.complaints == []
+
+
+def test_the_figure_tells_how_each_point_stands_at_the_accepted_loss(results, shown):
+    def told():
+        shown.wait_for_timeout(300)
+        texts = shown.locator("[data-chart=pareto-0] svg .mark-text.role-mark text").all_text_contents()
+        rings = shown.locator("[data-chart=pareto-0] svg .layer_5_marks path").evaluate_all(
+            "ps => ps.filter(p => p.getAttribute('opacity') === '1').length"
+        )
+        fills = shown.locator("[data-chart=pareto-0] svg .points_marks path").evaluate_all(
+            "ps => ps.filter(p => p.getAttribute('fill') !== 'white').length"
+        )
+        return {text for text in texts if text}, rings, fills
+
+    pair = Pair("qwen3-4b", "esci")
+    for name, value in pair._asdict().items():
+        shown.locator(f".bar select[data-param={name}]").select_option(value)
+    standing = pair.rows(results.tables["standing"])
+    shown.locator("#figure-pareto select[data-param=benchmark]").select_option("general score")
+    for row in pair.rows(results.tables["recommendation"]).query("bound > 0").to_dict("records"):
+        shown.locator("#figure-pareto select[data-param=bound]").select_option(points_text(row["bound"]))
+        texts, rings, fills = told()
+        words = standing[standing["bound"] == row["bound"]]["standing"].value_counts()
+        assert rings == words.reindex(["offered", "best estimate", "equivalent"]).sum()
+        assert fills == words.reindex(["offered", "equivalent", "safe"]).sum()
+        assert f"{points_text(row['bound'])} below the base" in texts
+        point = f"{row['method']} at {rate_text(row['learning_rate'])}"
+        assert (f"take {point}" in texts) is (row["verdict"] in TAKE)
+    reach = "[data-chart=pareto-0] svg .layer_2_marks line"
+    assert shown.locator(reach).first.get_attribute("opacity") != "0"
+    shown.locator("#figure-pareto select[data-param=intervals]").select_option("hidden")
+    shown.wait_for_timeout(300)
+    assert {line.get_attribute("opacity") for line in shown.locator(reach).all()} == {"0"}
     assert shown.complaints == []
 
 

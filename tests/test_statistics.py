@@ -22,6 +22,7 @@ from tradeoff.tables.hypotheses import hypotheses
 from tradeoff.tables.pareto import dominated, front, hypervolume
 from tradeoff.tables.recommendation import recommendation
 from tradeoff.tables.replicates import Metric, interval, replicates
+from tradeoff.tables.standing import standing
 from tradeoff.tables.tradeoff import tradeoff
 from tradeoff.tables.trajectory import trajectory
 from tradeoff.tables.verdicts import Rules, dominators
@@ -128,6 +129,7 @@ TABLES = {
     "hypervolume": (lambda of: hypervolume([of]), schemas.HYPERVOLUME),
     "views": (lambda of: views([of], updates(of)), schemas.VIEWS),
     "recommendation": (lambda of: recommendation([of]), schemas.RECOMMENDATION),
+    "standing": (lambda of: standing([of]), schemas.STANDING),
     "hypotheses": (lambda of: hypotheses([of]), schemas.HYPOTHESES),
     "tradeoff": (lambda of: tradeoff([of], updates(of)), schemas.tradeoff([SUITE, BASE_TEXT])),
 }
@@ -596,6 +598,27 @@ def test_a_tie_is_answered_within_the_tolerance_and_the_cheapest_is_offered_firs
     row = only(recommendation([of], Rules(tolerance=0.001), cards), bound=0.05)
     assert (row["verdict"], row["method"]) == ("a safe choice", "talr")
     assert "(it may be sft at 1e+00), which is beyond the tolerance of 0.1 points" in row["reason"]
+
+
+def test_every_point_stands_somewhere_at_every_bound():
+    n = 2000
+    ends = {"sft": (1000, 1600), "talr": (1010, 1600), "l2": (400, 1600), "lora": (1000, 800), "flow": (1000, 1510)}
+    of = study(
+        run(BASE, domain=share(200, n), suite=share(1600, n)),
+        *(run(m, 1.0, s, domain=share(d, n), suite=share(g, n)) for m, (d, g) in ends.items() for s in (0, 1, 2)),
+    )
+    flops = {p.method: float(i) for i, p in enumerate(of.points)}
+    cards = {i: {"flops": flops[p.method]} for p, ids in zip(of.points[1:], of.runs[1:], strict=True) for i in ids}
+    found = standing([of], Rules(), cards)
+    at = {bound: rows.set_index("method")["standing"].to_dict() for bound, rows in found.groupby("bound")}
+    assert list(at) == [0.01, 0.02, 0.05]
+    words = {"sft": "offered", "talr": "equivalent", "l2": "safe", "lora": "loses more"}
+    assert at[0.02] == words | {"flow": "loses more"}
+    assert at[0.05] == words | {"flow": "open"}  # it loses 4.5 points
+    assert found["gain_at_least"].isna().tolist() == (found["standing"] == "loses more").tolist()
+    lone = study(run(BASE, domain=share(10), suite=share(80)), run("sft", 1.0, 0, domain=share(80), suite=share(80)))
+    assert set(standing([lone])["standing"]) == {"best estimate"}
+    assert set(standing([lone], ONE_SEED)["standing"]) == {"best estimate", "offered"}
 
 
 def test_a_third_method_as_good_is_a_rival():

@@ -46,6 +46,7 @@ TABLES = [
     "hypervolume",
     "views",
     "recommendation",
+    "standing",
     "hypotheses",
     "against_paper",
     "trajectory",

@@ -14,6 +14,7 @@ from tradeoff.tables.pareto import front, hypervolume
 from tradeoff.tables.recommendation import recommendation
 from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores
+from tradeoff.tables.standing import standing
 from tradeoff.tables.tradeoff import tradeoff
 from tradeoff.tables.trajectory import trajectory
 from tradeoff.tables.verdicts import Rules
@@ -45,6 +46,7 @@ with logged(snakemake.log[0]):
         "hypervolume": (hypervolume(studied), schemas.HYPERVOLUME),
         "views": (views(studied, updates), schemas.VIEWS),
         "recommendation": (recommendation(studied, rules, updates), schemas.RECOMMENDATION),
+        "standing": (standing(studied, rules, updates), schemas.STANDING),
         "hypotheses": (hypotheses(studied), schemas.HYPOTHESES),
         "against_paper": (against_paper(studied, *named), schemas.AGAINST_PAPER),
         "trajectory": (

@@ -16,9 +16,11 @@ import vl_convert as vlc
 
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH
 from tradeoff.provenance import write_whole
-from tradeoff.report.marks import INK, MUTED, STAR, looks
-from tradeoff.report.results import Pair, Results, number, point_text, rate_text, span_text
+from tradeoff.report.marks import INK, LIMIT, MUTED, STAR, looks
+from tradeoff.report.results import Pair, Results, number, point_text, points_text, rate_text, span_text
 from tradeoff.study import BASE
+from tradeoff.tables.standing import EQUIVALENT, ESTIMATE, OFFERED, SAFE
+from tradeoff.tables.verdicts import TAKE
 
 GENERAL = "general score"  # stands for the mean over benchmarks in the choice of a benchmark
 LINE = 1400  # pixels; the key, or panels in a row, that would be wider than this go on below
@@ -140,18 +142,27 @@ def pareto(results: Results) -> Figure:
     if BASE_TEXT in results.general:
         frames[NATS] = _nats(results, points)
     panels = {plane: partial(_plane, style, plane) for plane in frames}
-    benchmark = Choice("benchmark", "General benchmark", (GENERAL, *results.bounded), GENERAL)
+    choices = (
+        Choice("benchmark", "General benchmark", (GENERAL, *results.bounded), GENERAL),
+        Choice("bound", "Accepted loss", *_bounds(results, results.pairs[0])),
+        Choice("intervals", "95 % intervals", ("shown", "hidden"), "shown"),
+    )
     return Figure(
         "pareto",
         _still(results, [(panels[plane], rows[rows["benchmark"] == GENERAL]) for plane, rows in frames.items()]),
         "Up and right is better. Lines join a method's learning rates in their order, larger marks are larger rates, "
-        "the star is the base model. Hollow: another point is shown to have more of both scores, domain and general, "
-        "all pairs of points judged at once at 95 %. "
+        "the star is the base model, the long dashes are the accepted loss of general score. Filled: shown to gain and "
+        "to lose no more than that; hollow: not shown. A heavy ring is the run to take, or, if dashed, the best "
+        "estimate; thin rings are equivalent to it. Crossed out: another point is shown to have more of both scores, all "
+        "pairs judged at once at 95 %. "
         + ("The second panel has the same runs in nats, its axes running backwards. " if NATS in frames else "")
         + results.settings,
         _alt(results, "Scatter plot of general score against domain score", "domain_score", "general_score"),
-        tuple(_shown(results, rows, panels[plane], START[plane]) for plane, rows in frames.items()),
-        (benchmark,),
+        tuple(
+            _shown(results, rows, panels[plane], START[plane], {choice.param: choice.value for choice in choices[1:]})
+            for plane, rows in frames.items()
+        ),
+        choices,
         _numbers(points, {"benchmark": "benchmark", "domain_text": "domain score", "y_text": "general"}),
     )
 
@@ -294,7 +305,12 @@ def _points(results: Results) -> pd.DataFrame:
     table = _clean(results.tables["tradeoff"])
     front = results.tables["pareto"]
     keys = ["model", "domain", "method", "learning_rate"]
-    hollow = {tuple(map(_key, row[:-1])): bool(row[-1]) for row in front[[*keys, "dominated"]].to_numpy(object)}
+    beaten = {tuple(map(_key, row[:-1])): bool(row[-1]) for row in front[[*keys, "dominated"]].to_numpy(object)}
+    standings: dict[tuple[Any, ...], dict[str, str]] = {}
+    for *of, bound, word in results.tables["standing"][[*keys, "bound", "standing"]].to_numpy(object):
+        standings.setdefault(tuple(map(_key, of)), {})[points_text(bound)] = word
+    right = _right_halves(table)
+    about = {pair: _bounds(results, pair)[1] for pair in results.pairs}
     rows = []
     for row in table.to_dict("records"):
         key = (row["model"], row["domain"], row["method"], number(row["learning_rate"]))
@@ -302,7 +318,10 @@ def _points(results: Results) -> pd.DataFrame:
         common |= {f"x{end}": row[f"domain_score{end}"] for end in ("", "_low", "_high")}
         common |= {
             "runs": results.run_ids.get(key, ""),
-            "dominated": hollow.get(key, False),
+            "dominated": beaten.get(key, False),
+            "right": right[row["model"], row["domain"]] <= row["domain_score"],
+            "headline": about[Pair(row["model"], row["domain"])],
+            **standings.get(key, {}),
             "domain_text": span_text(row, "domain_score", sign=False),
             "domain_change_text": span_text(row, "domain_change"),
         }
@@ -318,6 +337,20 @@ def _points(results: Results) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _right_halves(table: pd.DataFrame) -> dict[tuple[Any, Any], float]:
+    """Of each model and domain, the middle of the domain scores; labels of what is beyond it stand at the left."""
+    ends = table.groupby(["model", "domain"])["domain_score"].agg(["min", "max"])
+    return {(key[0], key[1]): float(middle) for key, middle in ((ends["min"] + ends["max"]) / 2).items()}  # type: ignore[index]
+
+
+def _bounds(results: Results, pair: Pair) -> tuple[tuple[str, ...], str]:
+    """The accepted losses, and the one that the pair's headline is about."""
+    table = pair.rows(results.tables["recommendation"])
+    bounds = sorted({float(bound) for bound in table["bound"] if bound > 0})
+    taken = table.loc[table["verdict"].isin(TAKE) & (table["bound"] > 0), "bound"]
+    return tuple(map(points_text, bounds)), points_text(taken.min() if len(taken) else bounds[-1])
 
 
 def _key(value: Any) -> Any:
@@ -462,11 +495,16 @@ class _Style:
         return [look.method for look in self.looks]
 
 
-def _opacity(full: float, shown: bool, hover: bool = False, together: float = 1.0) -> Any:
-    """Less where the page's key has picked other methods, and 1 under the pointer; a part where none is picked."""
+def _opacity(full: float, shown: bool, hover: bool = False, together: float = 1.0, hidden: str = "") -> Any:
+    """Less where the page's key has picked other methods, and 1 under the pointer; a part where none is picked.
+
+    None where the parameter `hidden` says so, but under the pointer.
+    """
     if not shown:
         return alt.value(full * together)
     conditions: list[dict[str, Any]] = [{"param": "hover", "empty": False, "value": 1}] if hover else []
+    if hidden:
+        conditions.append({"test": f"{hidden} === 'hidden'", "value": 0})
     conditions.append({"test": "only.length === 0", "value": full * together})
     conditions.append({"test": "indexof(only, datum.method) >= 0", "value": full})
     return alt.OpacityValue(full * 0.12, condition=conditions)
@@ -488,11 +526,25 @@ def _bare(chart: alt.TopLevelMixin) -> Spec:
     return {name: part for name, part in spec.items() if name not in ("$schema", "config", "data")}
 
 
-def _shown(results: Results, rows: pd.DataFrame, panel: Panel, start: dict[str, str] | None = None) -> Spec:
-    """A panel of the page: as wide as its place, and of what the page's selects choose."""
+def _shown(
+    results: Results,
+    rows: pd.DataFrame,
+    panel: Panel,
+    start: dict[str, str] | None = None,
+    others: dict[str, str] | None = None,
+) -> Spec:
+    """A panel of the page: as wide as its place, and of what the page's selects choose.
+
+    Args:
+        results: Of the study.
+        rows: Of all that can be chosen.
+        panel: Of them.
+        start: Columns by which rows are chosen, and their first values.
+        others: Parameters that the panel itself reads, and their first values.
+    """
     params = {**results.pairs[0]._asdict(), **(start or {})}
     test = " && ".join(f"datum.{name} === {name}" for name in params)
-    chosen = [{"name": name, "value": value} for name, value in {**params, "only": []}.items()]
+    chosen = [{"name": name, "value": value} for name, value in {**params, **(others or {}), "only": []}.items()]
     spec = panel(True)
     return {
         **spec,
@@ -536,7 +588,7 @@ def _title(text: Any) -> alt.TitleParams:
 
 
 def _plane(style: _Style, plane: _Plane, shown: bool) -> Spec:
-    """A scatter plot of all points with their intervals."""
+    """A scatter plot of all points with their intervals, and how each stands at a bound on the loss."""
     scale = alt.Scale(zero=False, nice=False, padding=14, reverse=plane.backwards)
     x = alt.X(
         "x:Q",
@@ -546,11 +598,13 @@ def _plane(style: _Style, plane: _Plane, shown: bool) -> Spec:
         ),
     )
     y = alt.Y("y:Q", scale=scale, axis=alt.Axis(title=None, tickCount=6))
+    at = "bound" if shown else "datum.headline"
     every = alt.Chart(ROWS)
     base = every.transform_filter(f"datum.method === '{BASE}'")
-    tuned = every.transform_filter(f"datum.method !== '{BASE}'")
-    reach = {"color": style.colour(), "opacity": _opacity(0.3, shown, hover=True)}
-    fill = alt.condition("datum.dominated", alt.value("white"), alt.Fill("method:N", scale=style.colours, legend=None))
+    tuned = every.transform_filter(f"datum.method !== '{BASE}'").transform_calculate(standing=f"datum[{at}]")
+    reach = {"color": style.colour(), "opacity": _opacity(0.3, shown, hover=True, hidden="intervals")}
+    filled = alt.Fill("method:N", scale=style.colours, legend=None)
+    fill = alt.condition(_is(OFFERED, EQUIVALENT, SAFE), filled, alt.value("white"))
     marks = tuned.mark_point(strokeWidth=1.7).encode(x=x, y=y, fill=fill, tooltip=_tooltip(plane), **style.marks(shown))
     if shown:
         hover = alt.selection_point(
@@ -568,18 +622,70 @@ def _plane(style: _Style, plane: _Plane, shown: bool) -> Spec:
             tuned.mark_line(strokeWidth=1.4).encode(
                 x=x, y=y, order="rank:Q", color=style.colour(), opacity=_opacity(0.75, shown)
             ),
+            _rings(tuned).encode(x=x, y=y),
             marks,
-            base.mark_point(shape=STAR, filled=True, size=110, color=INK, opacity=1).encode(
-                x=x, y=y, tooltip=_tooltip(plane)
+            tuned.mark_text(fontSize=13, aria=False).encode(
+                x=x,
+                y=y,
+                text=alt.condition("datum.dominated", alt.value("×"), alt.value("")),
+                color=alt.condition(_is(OFFERED, EQUIVALENT, SAFE), alt.value("white"), alt.value(INK)),
             ),
-            base.mark_text(align="left", dx=10, dy=12, color=INK, fontSize=12, text=BASE).encode(x=x, y=y),
+            *(chart.encode(x=x, y=y) for chart in _names(tuned)),
+            base.mark_point(shape=STAR, filled=True, size=110, color=INK, opacity=1).encode(
+                x=x, y=y, tooltip=_tooltip(plane, standing=False)
+            ),
+            base.mark_text(align="left", dx=9, dy=-9, color=INK, fontSize=12, text=BASE).encode(x=x, y=y),
+            *(_limit(base, scale, at) if plane == SCORES else []),
         ).properties(width=WIDTH, height=400, title=_title(title))
     )
 
 
-def _tooltip(plane: _Plane) -> list[alt.Tooltip]:
+def _rings(tuned: alt.Chart) -> alt.Chart:
+    """Around what is offered, and around what is as good."""
+    heavy = alt.StrokeWidthValue(1.0, condition={"test": _is(OFFERED, ESTIMATE), "value": 2.2})
+    dashed = alt.StrokeDashValue([1, 0], condition={"test": _is(ESTIMATE), "value": [4, 3]})
+    seen = alt.OpacityValue(0, condition={"test": _is(OFFERED, ESTIMATE, EQUIVALENT), "value": 1})
+    ring = tuned.mark_point(shape="circle", filled=False, size=420, color=INK, aria=False)
+    return ring.encode(strokeWidth=heavy, strokeDash=dashed, opacity=seen)
+
+
+def _names(tuned: alt.Chart) -> list[alt.Chart]:
+    """What is offered, to the left of points in the right half and to the right of the others."""
+    about = f"({_is(OFFERED)} ? 'take ' : {_is(ESTIMATE)} ? 'best estimate: ' : '')"
+    return [
+        tuned.transform_calculate(
+            called=f"{about} && datum.right === {json.dumps(right)} ? {about} + datum.method + ' at ' + datum.rate : ''"
+        )
+        .mark_text(align="right" if right else "left", dy=-18, fontSize=12, fontWeight="bold", color=INK)
+        .encode(text="called:N")
+        for right in (True, False)
+    ]
+
+
+def _is(*words: str) -> str:
+    """An expression: how a point stands is one of these words."""
+    return f"indexof({json.dumps(words)}, datum.standing) >= 0"
+
+
+def _limit(base: alt.Chart, scale: alt.Scale, at: str) -> list[alt.Chart]:
+    """The accepted loss, which is one of the general score."""
+    line = base.transform_calculate(
+        limit=f"datum.y - toNumber(split({at}, ' ')[0]) / 100", told=f"{at} + ' below the base'"
+    )
+    of_limit = alt.Y("limit:Q", scale=scale, axis=alt.Axis(title=None, tickCount=6))
+    seen = alt.OpacityValue(0, condition={"test": f"datum.benchmark === '{GENERAL}'", "value": 1})
+    return [
+        line.mark_rule(strokeDash=[9, 4], strokeWidth=1.4, color=LIMIT).encode(y=of_limit, opacity=seen),
+        line.mark_text(align="right", baseline="top", dx=-4, dy=4, fontSize=11, color=LIMIT).encode(
+            x={"value": "width"}, y=of_limit, text="told:N", opacity=seen
+        ),
+    ]
+
+
+def _tooltip(plane: _Plane, standing: bool = True) -> list[alt.Tooltip]:
     x, y = ("domain score", "general") if plane == SCORES else ("code length", "KL from base")
-    told = {"method": "method", "recipe": "recipe", "rate": "learning rate", "seeds": "seeds", "domain_text": x}
+    told = {"method": "method", "recipe": "recipe", "rate": "learning rate", "seeds": "seeds"}
+    told |= ({"standing": "is"} if standing else {}) | {"domain_text": x}
     told |= {"domain_change_text": f"{x}, change", "y_text": y}
     told |= {"benchmark": "benchmark", "y_change_text": f"{y}, change"} if plane == SCORES else {}
     return [alt.Tooltip(f"{name}:N", title=title) for name, title in (told | {"runs": "runs"}).items()]

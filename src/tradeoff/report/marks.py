@@ -9,7 +9,7 @@ from dataclasses import dataclass
 # paper, are as far apart as a search found for normal, protan and deutan eyes.
 COLOURS = ("#1B5E97", "#B34A00", "#1A9A78", "#E052B8", "#54450F", "#2A1A8C", "#B3123F", "#6B6B6B", "#0E7F96")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left")
-INK, MUTED, RULE = "#1c1c1c", "#545454", "#d9d9d9"
+INK, MUTED, RULE, LIMIT = "#1c1c1c", "#545454", "#d9d9d9", "#7a1f1f"
 STAR = "M0,-1L.25,-.35L.95,-.31L.4,.13L.59,.81L0,.42L-.59,.81L-.4,.13L-.95,-.31L-.25,-.35Z"
 
 # Outlines in a square from -1 to 1, for the key outside of charts.

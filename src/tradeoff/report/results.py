@@ -103,6 +103,12 @@ def point_text(method: Any, rate: Any) -> str:
     return f"{method} at {rate_text(rate)}" if not pd.isna(rate) else str(method)
 
 
+def points_text(share: Any) -> str:
+    """A share of a score in points, such as `2 points`."""
+    points = round(100 * float(share), 1)
+    return f"{points:g} point{plural(points)}"
+
+
 def span_text(row: Mapping[Any, Any], name: str, sign: bool = True) -> str:
     """An estimate and its interval, such as `+0.120 (+0.050 to +0.190)`; nothing for a null."""
     values = [number(row[f"{name}{end}"]) for end in ("", "_low", "_high")]

@@ -13,7 +13,7 @@ from tradeoff.report import flips
 from tradeoff.report.figures import Choice, Figure
 from tradeoff.report.marks import looks
 from tradeoff.report.page import Section, page, render
-from tradeoff.report.results import Pair, Results, number, plural, point_text, rate_text, span_text
+from tradeoff.report.results import Pair, Results, number, plural, point_text, points_text, rate_text, span_text
 from tradeoff.study import BASE
 from tradeoff.tables.recommendation import headline
 from tradeoff.tables.replicates import Metric
@@ -65,8 +65,9 @@ def answers(results: Results, drawn: Sequence[Figure]) -> list[Section]:
     way = (of["trajectory"],) if "trajectory" in of else ()
     none = "" if way else "This study has no <code>trajectory:</code>, so nothing is known of the way of a training."
     sections = [
-        Section("Recommendation", _recommendation(results)),
+        Section("Recommendation", _headlines(results)),
         Section("The trade-off", figures=(of["pareto"],)),
+        Section("Accepted losses", _bounds(results)),
         Section("Learning rates", figures=(of["rates"],)),
         Section("Each benchmark", figures=(of["changes"],)),
         Section("On the way", render("say", text=Markup(none)), way),
@@ -99,7 +100,15 @@ def _lead(results: Results) -> str:
 # Recommendation
 
 
-def _recommendation(results: Results) -> Markup:
+def _headlines(results: Results) -> Markup:
+    """What to act on, a sentence for each model and domain."""
+    table = results.tables["recommendation"]
+    told = [(pair, headline(pair.rows(table).to_dict("records"))) for pair in results.pairs]
+    return render("headlines", told=told)
+
+
+def _bounds(results: Results) -> Markup:
+    """What to take for each bound on the loss."""
     table = results.tables["recommendation"]
     blocks = []
     for pair in results.pairs:
@@ -109,13 +118,12 @@ def _recommendation(results: Results) -> Markup:
         blocks.append(
             {
                 "pair": pair,
-                "headline": headline(rows),
                 "rows": [_advice(row, reach) for row in shown],
                 "unshown": [row["reason"] for row in rows if row["verdict"] == UNSHOWN],
                 "caveat": next((row["caveat"] for row in rows if row["caveat"]), ""),
             }
         )
-    return render("recommendation", blocks=blocks, tolerance=_points(table["tolerance"].iloc[0]))
+    return render("bounds", blocks=blocks, tolerance=points_text(table["tolerance"].iloc[0]))
 
 
 def _advice(row: Mapping[Any, Any], reach: tuple[float, float]) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def _advice(row: Mapping[Any, Any], reach: tuple[float, float]) -> dict[str, Any
     point, bound = point_text(row["method"], row["learning_rate"]), float(row["bound"])
     regret = number(row["regret"])
     return {
-        "bound": _points(bound),
+        "bound": points_text(bound),
         "verdict": row["verdict"],
         "mark": MARKS[row["verdict"]],
         "point": point,
@@ -136,16 +144,11 @@ def _advice(row: Mapping[Any, Any], reach: tuple[float, float]) -> dict[str, Any
             for side, limit in (("domain", None), ("general", -bound))
             if point
         ],
-        "regret": "" if regret is None else _points(regret),
+        "regret": "" if regret is None else points_text(regret),
         "equivalent": row["equivalent"] or "",
         "reason": row["reason"],
         "needs": row["needs"] or "",
     }
-
-
-def _points(bound: Any) -> str:
-    points = round(100 * float(bound), 1)
-    return f"{points:g} point{plural(points)}"
 
 
 def _reach(rows: list[dict[Any, Any]]) -> tuple[float, float]:

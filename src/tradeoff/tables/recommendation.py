@@ -45,6 +45,13 @@ def recommendation(
     return table.astype(KINDS)
 
 
+def judged(of: Replicates, rules: Rules, updates: Mapping[str, Mapping[str, Any]]) -> list[tuple[float, str, Verdict]]:
+    """Each bound on the loss with the word for its verdict and the verdict."""
+    cost = [(_flops(of, p, updates), point.learning_rate or 0.0) for p, point in enumerate(of.points)]
+    found = [(bound, verdict(of.domain_change, of.general_change, bound, rules, cost)) for bound in BOUNDS]
+    return [(bound, offered(of, its, rules), its) for bound, its in found]
+
+
 def offered(of: Replicates, found: Verdict, rules: Rules) -> str:
     """The word for a verdict, which is held back where it hangs on an assumption that the study does not allow."""
     held = found.kind in TAKE and not rules.one_seed and _assumes(of, found)
@@ -59,15 +66,12 @@ def headline(rows: Sequence[Mapping[Any, Any]]) -> str:
 
 
 def _rows(of: Replicates, rules: Rules, updates: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    gain, general = of.domain_change, of.general_change
-    cost = [(_flops(of, p, updates), point.learning_rate or 0.0) for p, point in enumerate(of.points)]
-    spans = intervals(gain[:, 1:]), intervals(general[:, 1:])
+    spans = intervals(of.domain_change[:, 1:]), intervals(of.general_change[:, 1:])
     rows = []
-    for bound in BOUNDS:
-        found = verdict(gain, general, bound, rules, cost)
+    for bound, kind, found in judged(of, rules, updates):
         row: dict[str, Any] = dict.fromkeys(schemas.RECOMMENDATION.names)
         row |= {"model": of.model, "domain": of.domain, "bound": bound, "tolerance": rules.tolerance}
-        row |= {"verdict": offered(of, found, rules), "caveat": _caveat(of)}
+        row |= {"verdict": kind, "caveat": _caveat(of)}
         if _assumes(of, found):
             row["assumed_sd"] = of.assumed_sd
         if found.point is not None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tradeoff.evaluation import samples
 from tradeoff.parquet import read_parquet, write_parquet
 
-VERSION = "6"
+VERSION = "7"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -191,6 +191,17 @@ RECOMMENDATION = pa.schema(
         pa.field("needs", pa.string()),  # in words, with the cost
         _required("reason", pa.string()),
         pa.field("caveat", pa.string()),  # on the intervals of this model and domain, whatever the bound
+    ]
+)
+
+# Lower bounds hold for all points that may be within the bound at once; null for one that is shown to lose more.
+STANDING = pa.schema(
+    [
+        *POINT,
+        _required("bound", pa.float64()),  # most general loss, as a share: 0.01 is one point
+        _required("standing", pa.string()),  # a word of `standing`
+        pa.field("gain_at_least", pa.float64()),
+        pa.field("general_at_least", pa.float64()),
     ]
 )
 
