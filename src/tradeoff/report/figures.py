@@ -153,8 +153,8 @@ def pareto(results: Results) -> Figure:
         "Up and right is better. Lines join a method's learning rates in their order, larger marks are larger rates, "
         "the star is the base model, the long dashes are the accepted loss of general score. Filled: shown to gain and "
         "to lose no more than that; hollow: not shown. A heavy ring is the run to take, or, if dashed, the best "
-        "estimate; thin rings are equivalent to it. Crossed out: another point is shown to have more of both scores, all "
-        "pairs judged at once at 95 %. "
+        "estimate; thin rings are equivalent to it. Crossed out: another point is shown to have more of both scores, "
+        "all pairs judged at once at 95 %. "
         + ("The second panel has the same runs in nats, its axes running backwards. " if NATS in frames else "")
         + results.settings,
         _alt(results, "Scatter plot of general score against domain score", "domain_score", "general_score"),
