@@ -142,16 +142,27 @@ def test_losses_are_those_of_the_model_s_own_logits(base):
 
 @pytest.mark.parametrize("shared", [20, 0])
 def test_a_batch_is_continued_as_each_prompt_alone(base, shared):
-    """Windows are of 8 tokens, prompts share 20 of them, and rows leave the batch when half of them have ended."""
+    """Windows are of 8 tokens, prompts share 20 of them, and rows leave the batch when half of them have ended.
+
+    The likelihood of other continuations is measured on the way, and is that of the model's own logits.
+    """
     model, draw = load_base(base), torch.Generator().manual_seed(1)
     opening = torch.randint(200, (shared,), generator=draw).tolist()
     prompts = [[*opening, *torch.randint(200, (n,), generator=draw).tolist()] for n in (9, 1, 21, 4)]
     whole = [alone(model, prompt, 14) for prompt in prompts]
     ends = {whole[0][3], whole[1][5]}
     expected = [ids[: next((n for n, token in enumerate(ids, 1) if token in ends), 14)] for ids in whole]
-    asked = [Prompt(ids, 14, shared) for ids in prompts]
+    others = [torch.randint(200, (n,), generator=draw).tolist() for n in (3, 12, 0, 1)]
+    asked = [Prompt(ids, 14, shared, expected=other) for ids, other in zip(prompts, others, strict=True)]
+    data = [Sequence("", (*prompts[n], *others[n]), len(prompts[n])) for n in (0, 1, 3)]
+    with torch.no_grad():
+        own = own_losses(model, data)
     for budget in (80, 10_000):  # with 80 tokens a row takes another's place
-        assert generate(model, asked, ends, tiny.END_ID, budget) == expected
+        found = {}
+        assert generate(model, asked, ends, tiny.END_ID, budget, scored=found.__setitem__) == expected
+        assert found.keys() == {0, 1, 3}
+        nll = torch.cat([found[n].nll_T for n in sorted(found)])
+        torch.testing.assert_close(nll, own, rtol=1e-5, atol=1e-5)
 
 
 LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
@@ -181,8 +192,13 @@ def test_a_row_that_has_ended_and_padding_stay_within_the_context(kind):
 
     expected = [alone(fresh(), ids, 40 - len(ids)) for ids in prompts]
     for budget in (1, 80, 150, 10_000):
-        asked = [Prompt(ids, 40 - len(ids)) for ids in prompts]
-        assert generate(fresh(), asked, set(), tiny.END_ID, budget) == expected
+        asked = [Prompt(ids, 40 - len(ids), expected=range(40 - len(ids))) for ids in prompts]
+        nlls = {}
+        assert generate(fresh(), asked, set(), tiny.END_ID, budget, scored=nlls.__setitem__) == expected
+        with torch.no_grad():
+            own = own_losses(fresh(), [Sequence("", (*p.ids, *p.expected), len(p.ids)) for p in asked])
+        found = torch.cat([nlls[n].nll_T for n in range(4)])
+        torch.testing.assert_close(found, own, rtol=1e-4, atol=1e-4)
     data = [
         Sequence(str(n), (*prompts[n % 4], *range(40 - len(prompts[n % 4]))), len(prompts[n % 4])) for n in range(8)
     ]

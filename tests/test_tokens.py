@@ -101,7 +101,7 @@ def test_training_evaluation_and_base_losses_read_the_same_prompt_with_one_begin
 
     text = chat.prompt(question.messages) if template else "test\n"
     read = []
-    lm.respond(lambda *, prompts, done: read.extend(list(p.ids) for p in prompts), chat, [[lm.Question(text, 1)]])
+    lm.respond(lambda *, prompts, **_: read.extend(list(p.ids) for p in prompts), chat, [[lm.Question(text, 1)]])
     assert read == [prompt]
 
     (nll_T,) = base_nll.token_losses(tiny_model, [sequence], tokenizer.pad_token_id, 100, "float32", "base losses")

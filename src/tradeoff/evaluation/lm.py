@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tradeoff.models.chat import Chat
-from tradeoff.models.generation import Prompt, shared_opening
+from tradeoff.models.generation import Prompt, Scored, shared_opening
 from tradeoff.models.reasoning import opening, separate
 
 WINDOW = 8  # tokens beyond a stop string's own that are looked at for it
@@ -21,11 +21,13 @@ class Question:
         prompt: The text up to where it begins.
         limit: Most new tokens.
         until: Strings at the first of which an answer ends.
+        expected: Ids of a right response whose likelihood is measured too, while the prompt is at hand.
     """
 
     prompt: str
     limit: int
     until: tuple[str, ...] = ()
+    expected: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Response:
         answer_tokens: Tokens after it, without the end token.
         unfinished: It never left the reasoning, so that there is no answer.
         too_long: The prompt leaves no room in the model's context, so that the model was not asked.
+        expected: How likely the question's expected response is; None where it has none.
     """
 
     text: str
@@ -49,13 +52,20 @@ class Response:
     answer_tokens: int = 0
     unfinished: bool = False
     too_long: bool = False
+    expected: Scored | None = None
 
 
 class Generate(Protocol):
     """An engine's way to continue prompts, in the order of their numbers or any other; see `generation.generate`."""
 
-    def __call__(self, *, prompts: Sequence[Prompt], done: Callable[[int, list[int]], None]) -> object:
-        """Calls `done` with each prompt's number and what was written."""
+    def __call__(
+        self,
+        *,
+        prompts: Sequence[Prompt],
+        done: Callable[[int, list[int]], None],
+        scored: Callable[[int, Scored], None],
+    ) -> object:
+        """Calls `done` with each prompt's number and what was written, and before that `scored` as it is asked."""
 
 
 def respond(
@@ -87,22 +97,25 @@ def respond(
         for i in sorted(fits, key=lambda i: (-len(encoded[i]), i)):
             limit = questions[i].limit if context is None else min(questions[i].limit, context - len(encoded[i]))
             asked.append((group, i))
-            prompts.append(Prompt(encoded[i], limit, shared, _stopped(chat, questions[i])))
+            prompts.append(Prompt(encoded[i], limit, shared, _stopped(chat, questions[i]), questions[i].expected))
         for _ in range(len(questions) - len(fits)):
             report()
         if not fits:
             done(group, responses[group])
 
+    likely: dict[int, Scored] = {}
+
     def one(number: int, ids: list[int]) -> None:
         group, i = asked[number]
         question = groups[group][i]
-        responses[group][i] = response_of(chat, ids, opening(question.prompt), question.until)
+        response = response_of(chat, ids, opening(question.prompt), question.until)
+        responses[group][i] = replace(response, expected=likely.pop(number, None))
         left[group] -= 1
         report()
         if not left[group]:
             done(group, responses[group])
 
-    generate(prompts=prompts, done=one)
+    generate(prompts=prompts, done=one, scored=likely.__setitem__)
     return responses
 
 

@@ -61,15 +61,29 @@ class DomainTest:
         """See `Measurement`."""
         return [self.chat.prompt(example.messages) for example in self.examples]
 
-    @property
+    @cached_property
     def questions(self) -> list[Question]:
-        """See `Measurement`."""
-        return [Question(prompt, self.domain.max_new_tokens) for prompt in self.prompts]
+        """See `Measurement`. The right response is expected after its prompt, which is read once for both."""
+        limit = self.domain.max_new_tokens
+        return [
+            Question(
+                prompt, limit, expected=() if right is None or self._cut(right) else right.ids[right.prompt_length :]
+            )
+            for prompt, right in zip(self.prompts, self._right, strict=True)
+        ]
 
     @cached_property
     def sequences(self) -> list[tokens.Sequence]:
-        """The right responses."""
-        return [fitted(self.chat.encode(example), self.context) for example in self.examples if example.response]
+        """The right responses that the context does not hold with their whole prompt."""
+        return [fitted(right, self.context) for right in self._right if right is not None and self._cut(right)]
+
+    @cached_property
+    def _right(self) -> list[tokens.Sequence | None]:
+        """Each item's prompt with its right response."""
+        return [self.chat.encode(example) if example.response else None for example in self.examples]
+
+    def _cut(self, right: tokens.Sequence) -> bool:
+        return self.context is not None and len(right.ids) > self.context
 
     def samples(self, responses: Sequence[Response], scored: Sequence[Scored]) -> list[Sample]:
         """See `Measurement`."""
@@ -92,9 +106,12 @@ class DomainTest:
                 self.examples, self.prompts, responses, outcomes, classes, strict=True
             )
         }
-        right = [example for example in self.examples if example.response]
-        for example, sequence, found in zip(right, self.sequences, scored, strict=True):
-            samples[example.id] = self._with_code_length(samples[example.id], example.response, sequence, found)
+        of_cut = iter(scored)
+        for example, right, response in zip(self.examples, self._right, responses, strict=True):
+            if right is not None:
+                found = next(of_cut) if self._cut(right) else response.expected
+                assert found is not None, f"{example.id}: its right response has no likelihood"
+                samples[example.id] = self._with_code_length(samples[example.id], example.response, right, found)
         return list(samples.values())
 
     def _with_code_length(self, sample: Sample, response: str, sequence: tokens.Sequence, found: Scored) -> Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -127,7 +127,9 @@ class Sample:
 
 def written(response: Response) -> dict[str, Any]:
     """A response as the fields of a sample."""
-    return {"response": response.text, **{key: value for key, value in asdict(response).items() if key != "text"}}
+    kept = asdict(replace(response, expected=None))
+    del kept["expected"]
+    return {"response": kept.pop("text"), **kept}
 
 
 def table(samples: Iterable[Sample], prompting: Prompting) -> pa.Table:

@@ -45,12 +45,14 @@ class Prompt:
         limit: Most new tokens, at least 1.
         opening: How many of its first tokens other prompts share, which are read once.
         stopped: Whether what was written so far ends the answer, for stop strings.
+        expected: Another continuation, whose likelihood is measured once the prompt is read; empty for none.
     """
 
     ids: Sequence[int]
     limit: int
     opening: int = 0
     stopped: Callable[[list[int]], bool] = lambda ids: False
+    expected: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def generate(
     batch_tokens: int = BATCH_TOKENS,
     choose: Chooser = argmax,
     done: Callable[[int, list[int]], None] = lambda number, ids: None,
+    scored: Callable[[int, Scored], None] = lambda number, found: None,
 ) -> list[list[int]]:
     """A continuation of each prompt, up to an end token (included), a stop or its limit.
 
@@ -118,9 +121,10 @@ def generate(
         batch_tokens: Most tokens of a batch: its rows times the longest prompt with its answer.
         choose: Next tokens from logits [B, V] of the prompts with these numbers.
         done: Called with a prompt's number and its continuation once it has ended.
+        scored: Called with the number of a prompt that has an expected continuation, before `done`.
     """
     written: list[list[int]] = [[] for _ in prompts]
-    batch = _Batch(model, prompts, pad_id, batch_tokens)
+    batch = _Batch(model, prompts, pad_id, batch_tokens, scored)
     while batch.fill():
         rows, logits_BV = batch.step()
         numbers = [batch.numbers[row] for row in rows]
@@ -163,6 +167,21 @@ def score(
         found.update(zip(numbers, _scored(model, states, targets), strict=True))
         report(len(numbers))
     return [found[number] for number in range(len(sequences))]
+
+
+def score_expected(
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    pad_id: int,
+    batch_tokens: int,
+    scored: Callable[[int, Scored], None],
+) -> None:
+    """How likely the expected continuations are, by passes of their own; `scored` as of `generate`."""
+    numbers = [number for number, prompt in enumerate(prompts) if prompt.expected]
+    wanted = [(tuple(prompts[n].ids), tuple(prompts[n].expected)) for n in numbers]
+    sequences = [tokens.Sequence("", (*prompt, *expected), len(prompt)) for prompt, expected in wanted]
+    for number, found in zip(numbers, score(model, sequences, pad_id, batch_tokens), strict=True):
+        scored(number, found)
 
 
 def _heads(sequences: Sequence[tokens.Sequence]) -> list[tuple[int, ...]]:
@@ -228,15 +247,25 @@ class _Batch:
         next: The token that each row reads next.
     """
 
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Prompt], pad_id: int, batch_tokens: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Prompt],
+        pad_id: int,
+        batch_tokens: int,
+        scored: Callable[[int, Scored], None],
+    ) -> None:
         self.numbers: list[int] = []
         self.next: list[int] = []
         self._model, self._prompts, self._pad_id, self._budget = model, prompts, pad_id, batch_tokens
+        self._scored = scored
         self._queue = deque(range(len(prompts)))
         self._reader = _Reader(model, pad_id)
         self._cache: DynamicCache | None = None
         self._columns = 0
         self._lengths: list[int] = []  # tokens of each row in the cache
+        if not self._reader.replaces:
+            score_expected(model, prompts, pad_id, batch_tokens, scored)
 
     def fill(self) -> bool:
         """Takes prompts from the queue into the batch; false when there is nothing left to do."""
@@ -308,6 +337,7 @@ class _Batch:
     def _join(self, chosen: list[int]) -> None:
         """Reads prompts, and lets them take the places of rows that have ended, or new ones at the end."""
         read = self._reader.read([self._prompts[n].ids[:-1] for n in chosen], self._prompts[chosen[0]].opening)
+        self._score_expected(chosen, read)
         free = [row for row, number in enumerate(self.numbers) if number == FREE]
         lengths = [len(self._prompts[n].ids) - 1 for n in chosen]
         rows = max(len(self.numbers), len(self.numbers) - len(free) + len(chosen))
@@ -326,6 +356,17 @@ class _Batch:
             for mine, theirs in pairs:
                 mine.put(row, theirs, source, length)
             self._take(row, number, length)
+
+    def _score_expected(self, chosen: list[int], read: DynamicCache) -> None:
+        """From the prompts as they are read, on copies."""
+        places = [place for place, number in enumerate(chosen) if self._prompts[number].expected]
+        of = {place: self._prompts[chosen[place]] for place in places}
+        lengths = {place: len(prompt.ids) - 1 for place, prompt in of.items()}
+        for part in _alike(places, [(lengths[place], len(of[place].expected)) for place in places]):
+            tails = [[of[place].ids[-1], *of[place].expected[:-1]] for place in part]
+            states = self._reader.after(read, part, [lengths[place] for place in part], tails)
+            for place, found in zip(part, _scored(self._model, states, [of[p].expected for p in part]), strict=True):
+                self._scored(chosen[place], found)
 
     def _begin(self, chosen: list[int]) -> None:
         """A batch of its own, padded on the left, for a model whose rows are not replaced."""
@@ -411,23 +452,35 @@ class _Reader:
             opening: How many first tokens all heads share.
         """
         if not self.replaces:  # rows cannot be copied: each sequence from its beginning
-            heads = [()] * len(heads)
-        places = {head: place for place, head in enumerate(dict.fromkeys(map(tuple, heads)))}
-        lengths, cache = [len(head) for head in heads], caches.empty(self._model)
-        columns = max(lengths)
-        if columns:
-            read = self.read(list(places), opening)
-            for mine, theirs in caches.pairs(cache, read):
-                mine.resize(len(heads), columns)
-                for row, head in enumerate(heads):
-                    mine.put(row, theirs, places[tuple(head)], lengths[row])
-        tails = [ids[length:-1] for ids, length in zip(sequences, lengths, strict=True)]
-        ids_BL = _right_padded(tails, self._pad_id)
-        if self.replaces:
-            where = _after(lengths, columns, ids_BL.shape[1])
-            states_BLD = self._read(self._decoder, ids_BL, *where, cache).last_hidden_state
-        else:
+            ids_BL = _right_padded([ids[:-1] for ids in sequences], self._pad_id)
             states_BLD = self._decoder(input_ids=ids_BL.to(self._model.device), use_cache=False).last_hidden_state
+            return [row_LD[: len(ids) - 1] for row_LD, ids in zip(states_BLD, sequences, strict=True)]
+        places = {head: place for place, head in enumerate(dict.fromkeys(map(tuple, heads)))}
+        lengths = [len(head) for head in heads]
+        read = self.read(list(places), opening) if max(lengths) else caches.empty(self._model)
+        tails = [ids[length:-1] for ids, length in zip(sequences, lengths, strict=True)]
+        return self.after(read, [places[tuple(head)] for head in heads], lengths, tails)
+
+    def after(
+        self, read: DynamicCache, places: Sequence[int], lengths: list[int], tails: Sequence[Sequence[int]]
+    ) -> list[Tensor]:
+        """The last hidden states of tokens that follow rows of a cache, on copies of these, [tokens, D].
+
+        Args:
+            read: As of `read`.
+            places: The row of it that each tail follows.
+            lengths: Tokens of that row.
+            tails: Ids.
+        """
+        cache, columns = caches.empty(self._model), max(lengths)
+        if columns:
+            for mine, theirs in caches.pairs(cache, read):
+                mine.resize(len(places), columns)
+                for row, (place, length) in enumerate(zip(places, lengths, strict=True)):
+                    mine.put(row, theirs, place, length)
+        ids_BL = _right_padded(tails, self._pad_id)
+        where = _after(lengths, columns, ids_BL.shape[1])
+        states_BLD = self._read(self._decoder, ids_BL, *where, cache).last_hidden_state
         return [row_LD[: len(tail)] for row_LD, tail in zip(states_BLD, tails, strict=True)]
 
     def _opened(self, opening: tuple[int, ...], rows: int) -> DynamicCache:

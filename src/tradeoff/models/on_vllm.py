@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from tradeoff.errors import UserError
 from tradeoff.models.base import MODEL
 from tradeoff.models.chat import Chat
-from tradeoff.models.generation import BATCH_TOKENS, Prompt
+from tradeoff.models.generation import BATCH_TOKENS, Prompt, Scored, score_expected
 from tradeoff.models.resident import Resident
 
 WAVE = 512  # prompts that are handed over at once; a killed job loses their answers
@@ -53,10 +53,16 @@ class OnVLLM(Resident):
         self._llm.reset_prefix_cache()
         return model
 
-    def generate(self, prompts: Sequence[Prompt], done: Callable[[int, list[int]], None]) -> None:
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        done: Callable[[int, list[int]], None],
+        scored: Callable[[int, Scored], None] = lambda number, found: None,
+    ) -> None:
         """See `Resident.generate`; vLLM sizes its batches, and stops at stop strings after the fact."""
         from vllm import SamplingParams
 
+        score_expected(self.model, prompts, self._chat.pad_id, self._batch_tokens, scored)
         for start in range(0, len(prompts), WAVE):
             wave = prompts[start : start + WAVE]
             asked = [{"prompt_token_ids": list(prompt.ids)} for prompt in wave]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from tradeoff.models.base import load_base, load_delta, weights_file
 from tradeoff.models.chat import Chat
-from tradeoff.models.generation import BATCH_TOKENS, Prompt, generate
+from tradeoff.models.generation import BATCH_TOKENS, Prompt, Scored, generate
 from tradeoff.models.precision import DTYPES, device
 
 
@@ -49,6 +49,11 @@ class Resident:
         self._changed = set(differences)
         return self.model
 
-    def generate(self, prompts: Sequence[Prompt], done: Callable[[int, list[int]], None]) -> None:
-        """Greedy continuations; see `generation.generate`."""
-        generate(self.model, prompts, self._chat.ends, self._chat.pad_id, self._batch_tokens, done=done)
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        done: Callable[[int, list[int]], None],
+        scored: Callable[[int, Scored], None] = lambda number, found: None,
+    ) -> None:
+        """Greedy continuations, and the likelihood of expected ones; see `generation.generate`."""
+        generate(self.model, prompts, self._chat.ends, self._chat.pad_id, self._batch_tokens, done=done, scored=scored)
