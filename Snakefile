@@ -1,5 +1,5 @@
 # Which method, at which learning rate, gains most on a domain for what it loses in general ability?
-# The default study is config/quickstart.yaml; another one: snakemake --configfile config/label_only.yaml
+# The default study is config/quickstart.yaml; another one: snakemake --configfile config/worked.yaml
 
 
 include: "workflow/rules/common.smk"

@@ -18,7 +18,7 @@ from tradeoff.models.base import load_base, load_chat, load_parameters
 from tradeoff.models.generation import generate
 from tradeoff.provenance import read_json
 
-DOMAIN = domains.kind("shop_mini")()
+DOMAIN = domains.kind("shop_mini")(max_new_tokens=24)  # a response of bytes has room
 QUESTIONS = DOMAIN.examples("train", 24, 0, {})
 SAID = {label: f"{label} " for label in ("Exact", "Irrelevant")}
 
@@ -32,21 +32,15 @@ def taught(base: Path, folder: Path, questions: list[data.Example], *responses: 
     return tiny.base_folder(folder, model)
 
 
-@pytest.fixture(autouse=True)
-def room(monkeypatch):
-    """For a response of bytes."""
-    monkeypatch.setattr(domains.kind("shop_mini"), "max_new_tokens", 24)
-
-
 @pytest.fixture(scope="module")
 def of_two_minds(tiny_base, tmp_path_factory):
     """A base model that says one of two things, as likely, at any question."""
     return taught(tiny_base, tmp_path_factory.mktemp("teacher"), QUESTIONS[:4], *SAID.values())
 
 
-def command(tmp_path, base, questions, monkeypatch, split="train"):
+def command(tmp_path, base, questions, monkeypatch, split="train", limit=24):
     data.write(tmp_path / "questions.jsonl", questions, {})
-    spec = {"domain": {"domain": "shop_mini"}, "seed": 7, "split": split}
+    spec = {"domain": {"domain": "shop_mini", "max_new_tokens": limit}, "seed": 7, "split": split}
     settings = {"precision": "float32", "batch_tokens": 400}
     arguments = [json.dumps(spec), str(base), str(tmp_path / "questions.jsonl"), str(tmp_path / f"{split}.jsonl")]
     monkeypatch.setattr(sys, "argv", ["distill", *arguments, "--settings", json.dumps(settings)])
@@ -107,9 +101,8 @@ def test_a_teacher_that_is_never_right_stops(of_two_minds, tmp_path, monkeypatch
 
 def test_a_response_that_was_cut_is_not_kept(of_two_minds, tmp_path, monkeypatch):
     """Right by what there is of it, which the end token has yet to follow."""
-    monkeypatch.setattr(domains.kind("shop_mini"), "max_new_tokens", 5)
     with pytest.raises(UserError, match="answered none of 24"):
-        command(tmp_path, of_two_minds, QUESTIONS, monkeypatch)
+        command(tmp_path, of_two_minds, QUESTIONS, monkeypatch, limit=5)
 
 
 def test_the_rule_lets_a_teacher_write_and_trains_on_its_words(tmp_path, tiny_base):

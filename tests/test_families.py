@@ -153,7 +153,9 @@ def test_a_batch_is_continued_as_each_prompt_alone(base, shared):
     ends = {whole[0][3], whole[1][5]}
     expected = [ids[: next((n for n, token in enumerate(ids, 1) if token in ends), 14)] for ids in whole]
     others = [torch.randint(200, (n,), generator=draw).tolist() for n in (3, 12, 0, 1)]
-    asked = [Prompt(ids, 14, shared, expected=other) for ids, other in zip(prompts, others, strict=True)]
+    asked = [
+        Prompt(ids, 14, shared, expected=[other] * bool(other)) for ids, other in zip(prompts, others, strict=True)
+    ]
     data = [Sequence("", (*prompts[n], *others[n]), len(prompts[n])) for n in (0, 1, 3)]
     with torch.no_grad():
         own = own_losses(model, data)
@@ -161,7 +163,7 @@ def test_a_batch_is_continued_as_each_prompt_alone(base, shared):
         found = {}
         assert generate(model, asked, ends, tiny.END_ID, budget, scored=found.__setitem__) == expected
         assert found.keys() == {0, 1, 3}
-        nll = torch.cat([found[n].nll_T for n in sorted(found)])
+        nll = torch.cat([found[n][0].nll_T for n in sorted(found)])
         torch.testing.assert_close(nll, own, rtol=1e-5, atol=1e-5)
 
 
@@ -192,12 +194,12 @@ def test_a_row_that_has_ended_and_padding_stay_within_the_context(kind):
 
     expected = [alone(fresh(), ids, 40 - len(ids)) for ids in prompts]
     for budget in (1, 80, 150, 10_000):
-        asked = [Prompt(ids, 40 - len(ids), expected=range(40 - len(ids))) for ids in prompts]
+        asked = [Prompt(ids, 40 - len(ids), expected=[range(40 - len(ids)), [7]]) for ids in prompts]
         nlls = {}
         assert generate(fresh(), asked, set(), tiny.END_ID, budget, scored=nlls.__setitem__) == expected
         with torch.no_grad():
-            own = own_losses(fresh(), [Sequence("", (*p.ids, *p.expected), len(p.ids)) for p in asked])
-        found = torch.cat([nlls[n].nll_T for n in range(4)])
+            own = own_losses(fresh(), [Sequence("", (*p.ids, *t), len(p.ids)) for p in asked for t in p.expected])
+        found = torch.cat([scored.nll_T for n in range(4) for scored in nlls[n]])
         torch.testing.assert_close(found, own, rtol=1e-4, atol=1e-4)
     data = [
         Sequence(str(n), (*prompts[n % 4], *range(40 - len(prompts[n % 4]))), len(prompts[n % 4])) for n in range(8)

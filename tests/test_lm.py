@@ -174,7 +174,7 @@ def test_a_shared_opening_is_read_once(tiny_model, monkeypatch):
     assert generate(tiny_model, prompts, [], tiny.END_ID, batch_tokens=44 * 4) == expected
     assert sum(read) == 40 + 12 * 3
     read.clear()
-    asked = [Prompt(p.ids, 3, 40, expected=[5, 6]) for p in prompts]  # its prompt's last token and its first are read
+    asked = [Prompt(p.ids, 3, 40, expected=[[5, 6]]) for p in prompts]  # its prompt's last token and its first are read
     assert generate(tiny_model, asked, [], tiny.END_ID, batch_tokens=44 * 4) == expected
     assert sum(read) == 40 + 12 * 3 + 12 * 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import platform
@@ -17,6 +18,7 @@ import torch
 
 from tradeoff.provenance import PROVENANCE, write_json
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 LOCKS = Path(tempfile.gettempdir())
 _held: list[object] = []  # open files, whose locks last as long as the process
 
@@ -28,6 +30,7 @@ def take() -> None:
     none: on a workstation, and in a cluster's allocation, the first on which there is room becomes the only one that
     this job sees, and where there is none the job waits. A job of several processes is given its GPUs by the launcher.
     """
+    _keep_freed_memory()
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
     if "LOCAL_RANK" not in os.environ and (gpus := _gpus()):
@@ -38,6 +41,18 @@ def take() -> None:
             told = True
             time.sleep(1)
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def _keep_freed_memory() -> None:
+    """Lets blocks of up to 32 MiB be used again, the most that glibc allows.
+
+    By default they go back to the system and come back page by page, zeroed: 7 to 11 % of the processor time of a
+    training or an evaluation of SmolLM2-135M.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def processes() -> int:

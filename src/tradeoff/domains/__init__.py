@@ -8,9 +8,10 @@ drop `domains/<kind>.py` with a subclass of `Domain` and list it in a study.
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter
 
 from tradeoff import plugins
 
+P_RIGHT = "p_right"  # the probability of the right response among a domain's labels, a graded accuracy
 Split = Literal["train", "test"]
 Message = dict[str, str]
 
@@ -97,7 +99,9 @@ class Domain(ABC):
     Attributes:
         kind: The module's name.
         version: Raised with any change to examples or scoring, a string such as "1.0".
-        metrics: Metrics that every item has; the first is the domain score.
+        metrics: Metrics that every item has; the first is the domain score. `P_RIGHT` is computed from likelihoods, and
+            `score` leaves it out.
+        labels: All responses that there are, for a domain that has `P_RIGHT`.
         max_new_tokens: Generation limit that a correct response of this domain stays under; a class variable, or a
             field where a study may set it.
         excludes: General benchmarks that are no measure of general ability for a model tuned on this domain, since they
@@ -113,6 +117,11 @@ class Domain(ABC):
 
     # Not annotated, so that a subclass may make it a field.
     max_new_tokens = 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """See the class."""
+        return ()
 
     @property
     def taught_by(self) -> str | None:
@@ -144,6 +153,11 @@ class Domain(ABC):
     @abstractmethod
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
         """Scores a model's response. Never raises, whatever the text."""
+
+
+def p_right(nll: Sequence[float], right: int = 0) -> float:
+    """The probability of one of some responses among all of them, from their nats."""
+    return 1 / sum(math.exp(min(nll[right] - n, 700.0)) for n in nll)
 
 
 def names() -> list[str]:

@@ -21,13 +21,13 @@ class Question:
         prompt: The text up to where it begins.
         limit: Most new tokens.
         until: Strings at the first of which an answer ends.
-        expected: Ids of a right response whose likelihood is measured too, while the prompt is at hand.
+        expected: Ids of responses whose likelihood is measured too, while the prompt is at hand.
     """
 
     prompt: str
     limit: int
     until: tuple[str, ...] = ()
-    expected: tuple[int, ...] = ()
+    expected: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Response:
         answer_tokens: Tokens after it, without the end token.
         unfinished: It never left the reasoning, so that there is no answer.
         too_long: The prompt leaves no room in the model's context, so that the model was not asked.
-        expected: How likely the question's expected response is; None where it has none.
+        expected: How likely the question's expected responses are.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Response:
     answer_tokens: int = 0
     unfinished: bool = False
     too_long: bool = False
-    expected: Scored | None = None
+    expected: tuple[Scored, ...] = ()
 
 
 class Generate(Protocol):
@@ -63,7 +63,7 @@ class Generate(Protocol):
         *,
         prompts: Sequence[Prompt],
         done: Callable[[int, list[int]], None],
-        scored: Callable[[int, Scored], None],
+        scored: Callable[[int, list[Scored]], None],
     ) -> object:
         """Calls `done` with each prompt's number and what was written, and before that `scored` as it is asked."""
 
@@ -103,13 +103,13 @@ def respond(
         if not fits:
             done(group, responses[group])
 
-    likely: dict[int, Scored] = {}
+    likely: dict[int, list[Scored]] = {}
 
     def one(number: int, ids: list[int]) -> None:
         group, i = asked[number]
         question = groups[group][i]
         response = response_of(chat, ids, opening(question.prompt), question.until)
-        responses[group][i] = replace(response, expected=likely.pop(number, None))
+        responses[group][i] = replace(response, expected=tuple(likely.pop(number, ())))
         left[group] -= 1
         report()
         if not left[group]:

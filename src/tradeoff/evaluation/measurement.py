@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-from tradeoff.domains import Domain, Example
+from tradeoff.domains import P_RIGHT, Domain, Example, p_right
 from tradeoff.errors import UserError
 from tradeoff.evaluation import CODE_LENGTH, Benchmark
 from tradeoff.evaluation.lm import Question, Response
@@ -63,27 +63,30 @@ class DomainTest:
 
     @cached_property
     def questions(self) -> list[Question]:
-        """See `Measurement`. The right response is expected after its prompt, which is read once for both."""
+        """See `Measurement`. Responses whose likelihood is measured are expected: their prompt is read once."""
         limit = self.domain.max_new_tokens
         return [
-            Question(
-                prompt, limit, expected=() if right is None or self._cut(right) else right.ids[right.prompt_length :]
-            )
-            for prompt, right in zip(self.prompts, self._right, strict=True)
+            Question(prompt, limit, expected=() if self._cut(after) else tuple(s.ids[s.prompt_length :] for s in after))
+            for prompt, after in zip(self.prompts, self._measured, strict=True)
         ]
 
     @cached_property
     def sequences(self) -> list[tokens.Sequence]:
-        """The right responses that the context does not hold with their whole prompt."""
-        return [fitted(right, self.context) for right in self._right if right is not None and self._cut(right)]
+        """The responses that the context does not hold with their whole prompt."""
+        return [fitted(sequence, self.context) for after in self._measured if self._cut(after) for sequence in after]
 
     @cached_property
-    def _right(self) -> list[tokens.Sequence | None]:
-        """Each item's prompt with its right response."""
-        return [self.chat.encode(example) if example.response else None for example in self.examples]
+    def _measured(self) -> list[list[tokens.Sequence]]:
+        """Each item's prompt with its right response, and then with each other label; nothing without a response."""
+        labels = self.domain.labels
+        texts = [[e.response, *(label for label in labels if label != e.response)] for e in self.examples]
+        return [
+            [self.chat.encode(replace(e, response=text)) for text in after] if e.response else []
+            for e, after in zip(self.examples, texts, strict=True)
+        ]
 
-    def _cut(self, right: tokens.Sequence) -> bool:
-        return self.context is not None and len(right.ids) > self.context
+    def _cut(self, after: Sequence[tokens.Sequence]) -> bool:
+        return self.context is not None and any(len(sequence.ids) > self.context for sequence in after)
 
     def samples(self, responses: Sequence[Response], scored: Sequence[Scored]) -> list[Sample]:
         """See `Measurement`."""
@@ -107,19 +110,25 @@ class DomainTest:
             )
         }
         of_cut = iter(scored)
-        for example, right, response in zip(self.examples, self._right, responses, strict=True):
-            if right is not None:
-                found = next(of_cut) if self._cut(right) else response.expected
-                assert found is not None, f"{example.id}: its right response has no likelihood"
-                samples[example.id] = self._with_code_length(samples[example.id], example.response, right, found)
+        for example, after, response in zip(self.examples, self._measured, responses, strict=True):
+            if after:
+                found = [next(of_cut) for _ in after] if self._cut(after) else response.expected
+                samples[example.id] = self._with_likelihoods(samples[example.id], example.response, after[0], found)
         return list(samples.values())
 
-    def _with_code_length(self, sample: Sample, response: str, sequence: tokens.Sequence, found: Scored) -> Sample:
+    def _with_likelihoods(
+        self, sample: Sample, response: str, sequence: tokens.Sequence, found: Sequence[Scored]
+    ) -> Sample:
+        """With the right response's code length and its probability among the labels; what is found begins with it."""
+        right = found[0]
+        values, weights = {CODE_LENGTH: right.nll_T.double().mean().item()}, {CODE_LENGTH: float(len(right.nll_T))}
+        if self.domain.labels:
+            values[P_RIGHT], weights[P_RIGHT] = p_right([scored.nll_T.double().sum().item() for scored in found]), 1.0
         return replace(
             sample,
-            values={**sample.values, CODE_LENGTH: found.nll_T.double().mean().item()},
-            weights={**sample.weights, CODE_LENGTH: float(len(found.nll_T))},
-            token_nll=found.nll_T.tolist(),
+            values={**sample.values, **values},
+            weights={**sample.weights, **weights},
+            token_nll=right.nll_T.tolist(),
             token_text=[self.chat.tokenizer.decode([token]) for token in sequence.ids[-sequence.targets :]],
             text_bytes=len(response.encode()),
         )

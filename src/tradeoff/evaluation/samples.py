@@ -127,7 +127,7 @@ class Sample:
 
 def written(response: Response) -> dict[str, Any]:
     """A response as the fields of a sample."""
-    kept = asdict(replace(response, expected=None))
+    kept = asdict(replace(response, expected=()))
     del kept["expected"]
     return {"response": kept.pop("text"), **kept}
 

@@ -45,14 +45,14 @@ class Prompt:
         limit: Most new tokens, at least 1.
         opening: How many of its first tokens other prompts share, which are read once.
         stopped: Whether what was written so far ends the answer, for stop strings.
-        expected: Another continuation, whose likelihood is measured once the prompt is read; empty for none.
+        expected: Other continuations, whose likelihood is measured once the prompt is read.
     """
 
     ids: Sequence[int]
     limit: int
     opening: int = 0
     stopped: Callable[[list[int]], bool] = lambda ids: False
-    expected: Sequence[int] = ()
+    expected: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def generate(
     batch_tokens: int = BATCH_TOKENS,
     choose: Chooser = argmax,
     done: Callable[[int, list[int]], None] = lambda number, ids: None,
-    scored: Callable[[int, Scored], None] = lambda number, found: None,
+    scored: Callable[[int, list[Scored]], None] = lambda number, found: None,
 ) -> list[list[int]]:
     """A continuation of each prompt, up to an end token (included), a stop or its limit.
 
@@ -121,7 +121,7 @@ def generate(
         batch_tokens: Most tokens of a batch: its rows times the longest prompt with its answer.
         choose: Next tokens from logits [B, V] of the prompts with these numbers.
         done: Called with a prompt's number and its continuation once it has ended.
-        scored: Called with the number of a prompt that has an expected continuation, before `done`.
+        scored: Called with the number of a prompt that has expected continuations, before `done`.
     """
     written: list[list[int]] = [[] for _ in prompts]
     batch = _Batch(model, prompts, pad_id, batch_tokens, scored)
@@ -174,14 +174,14 @@ def score_expected(
     prompts: Sequence[Prompt],
     pad_id: int,
     batch_tokens: int,
-    scored: Callable[[int, Scored], None],
+    scored: Callable[[int, list[Scored]], None],
 ) -> None:
     """How likely the expected continuations are, by passes of their own; `scored` as of `generate`."""
-    numbers = [number for number, prompt in enumerate(prompts) if prompt.expected]
-    wanted = [(tuple(prompts[n].ids), tuple(prompts[n].expected)) for n in numbers]
-    sequences = [tokens.Sequence("", (*prompt, *expected), len(prompt)) for prompt, expected in wanted]
-    for number, found in zip(numbers, score(model, sequences, pad_id, batch_tokens), strict=True):
-        scored(number, found)
+    wanted = [tokens.Sequence("", (*p.ids, *text), len(p.ids)) for p in prompts for text in p.expected]
+    found = iter(score(model, wanted, pad_id, batch_tokens))
+    for number, prompt in enumerate(prompts):
+        if prompt.expected:
+            scored(number, [next(found) for _ in prompt.expected])
 
 
 def _heads(sequences: Sequence[tokens.Sequence]) -> list[tuple[int, ...]]:
@@ -253,7 +253,7 @@ class _Batch:
         prompts: Sequence[Prompt],
         pad_id: int,
         batch_tokens: int,
-        scored: Callable[[int, Scored], None],
+        scored: Callable[[int, list[Scored]], None],
     ) -> None:
         self.numbers: list[int] = []
         self.next: list[int] = []
@@ -359,14 +359,18 @@ class _Batch:
 
     def _score_expected(self, chosen: list[int], read: DynamicCache) -> None:
         """From the prompts as they are read, on copies."""
-        places = [place for place, number in enumerate(chosen) if self._prompts[number].expected]
-        of = {place: self._prompts[chosen[place]] for place in places}
-        lengths = {place: len(prompt.ids) - 1 for place, prompt in of.items()}
-        for part in _alike(places, [(lengths[place], len(of[place].expected)) for place in places]):
-            tails = [[of[place].ids[-1], *of[place].expected[:-1]] for place in part]
-            states = self._reader.after(read, part, [lengths[place] for place in part], tails)
-            for place, found in zip(part, _scored(self._model, states, [of[p].expected for p in part]), strict=True):
-                self._scored(chosen[place], found)
+        wanted = [(place, text) for place, n in enumerate(chosen) for text in self._prompts[n].expected]
+        heads = [self._prompts[chosen[place]].ids for place, _ in wanted]
+        lengths = [(len(head) - 1, len(text)) for head, (_, text) in zip(heads, wanted, strict=True)]
+        found: dict[int, list[Scored]] = {}
+        for part in _alike(range(len(wanted)), lengths, self._budget):
+            places, texts = [wanted[n][0] for n in part], [wanted[n][1] for n in part]
+            tails = [[heads[n][-1], *text[:-1]] for n, text in zip(part, texts, strict=True)]
+            states = self._reader.after(read, places, [lengths[n][0] for n in part], tails)
+            for place, likely in zip(places, _scored(self._model, states, texts), strict=True):
+                found.setdefault(place, []).append(likely)
+        for place, likely_of_all in found.items():
+            self._scored(chosen[place], likely_of_all)
 
     def _begin(self, chosen: list[int]) -> None:
         """A batch of its own, padded on the left, for a model whose rows are not replaced."""

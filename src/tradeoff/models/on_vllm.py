@@ -57,7 +57,7 @@ class OnVLLM(Resident):
         self,
         prompts: Sequence[Prompt],
         done: Callable[[int, list[int]], None],
-        scored: Callable[[int, Scored], None] = lambda number, found: None,
+        scored: Callable[[int, list[Scored]], None] = lambda number, found: None,
     ) -> None:
         """See `Resident.generate`; vLLM sizes its batches, and stops at stop strings after the fact."""
         from vllm import SamplingParams

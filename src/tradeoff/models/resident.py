@@ -53,7 +53,7 @@ class Resident:
         self,
         prompts: Sequence[Prompt],
         done: Callable[[int, list[int]], None],
-        scored: Callable[[int, Scored], None] = lambda number, found: None,
+        scored: Callable[[int, list[Scored]], None] = lambda number, found: None,
     ) -> None:
         """Greedy continuations, and the likelihood of expected ones; see `generation.generate`."""
         generate(self.model, prompts, self._chat.ends, self._chat.pad_id, self._batch_tokens, done=done, scored=scored)

@@ -20,13 +20,13 @@ on the tickets, +0.029 (0.004), but give the four choices nearly the same probab
 
 from __future__ import annotations
 
-import math
 import random
 from pathlib import Path
 from typing import Any
 
 import datasets
 
+from tradeoff.domains import p_right
 from tradeoff.draws import draw
 
 FILE = Path(__file__).with_suffix(".tsv")
@@ -59,7 +59,7 @@ def process_results(doc: dict[str, Any], results: list[tuple[float, bool]]) -> d
     a_character = [n / len(choice) for n, choice in zip(nll, doc["choices"], strict=True)]
     right = doc["choices"].index(doc["answer"])
     return {
-        "p_right": 1 / sum(math.exp(min(nll[right] - n, 700.0)) for n in nll),
+        "p_right": p_right(nll, right),
         "acc": float(nll.index(min(nll)) == right),
         "acc_norm": float(a_character.index(min(a_character)) == right),
     }
