@@ -79,7 +79,7 @@ WRONG = [
     ("domains", ["shop_mini", "shop_mini"], "domains: shop_mini is listed twice; remove one"),
     ("domains", {"a": {"domain": "jsnol"}}, "domains.a: unknown domain 'jsnol'; did you mean 'jsonl'?"),
     ("domains", {"a": {}}, "domains.a: a domain is a mapping with a domain, such as {domain: shop_mini}"),
-    ("domains", {"a": {"domain": "shop_mini", "x": 1}}, "domains.a: unknown key 'x'; shop_mini has no options"),
+    ("domains", {"a": {"domain": "medcalc_mini", "x": 1}}, "domains.a: unknown key 'x'; medcalc_mini has no options"),
     ("domains", {"a": {"domain": "esci", "product": 1}}, "domains.a: unknown key 'product'; did you mean 'products'?"),
     ("domains", {"ifeval": {"domain": "esci"}}, f"domains.ifeval: {TAKEN}"),
     ("domains", {"a": {"domain": "esci_cot"}}, "domains.a: teacher: is missing; add it"),
@@ -323,8 +323,9 @@ def test_the_projects_studies_are_right(name):
 def test_worked_differs_from_quickstart_in_its_domain():
     quickstart, worked = (study.load(ROOT / "config" / f"{name}.yaml") for name in ("quickstart", "worked"))
     assert (list(quickstart.domains), list(worked.domains)) == (["shop_mini"], ["medcalc_mini"])
-    for key in ("models", "methods", "learning_rates"):
+    for key in ("models", "learning_rates", "seeds"):
         assert getattr(worked, key) == getattr(quickstart, key)
+    assert worked.methods.keys() == quickstart.methods.keys()
 
 
 # --- runs and what they are made of
