@@ -1,7 +1,7 @@
 """Domains: what a model is fine-tuned on. One file a kind, found by its name.
 
 A domain is a frozen dataclass whose fields are its options; a study's entry under `domains:` is one of them, such as
-`tickets: {domain: jsonl, train: train.jsonl, test: test.jsonl, scorer: exact}`. A domain turns a split into examples
+`tickets: {domain: custom, train: train.jsonl, test: test.jsonl, scorer: exact}`. A domain turns a split into examples
 and says how a response is scored. Everything else (chat template, tokens, generation, tables) is shared. To add one,
 drop `domains/<kind>.py` with a subclass of `Domain` and list it in a study.
 """
@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import TypeAdapter
 
 from tradeoff import plugins
+
+ALIASES = {"jsonl": "custom"}  # names by which a kind was known
 
 Split = Literal["train", "test"]
 Message = dict[str, str]
@@ -157,6 +159,7 @@ def kind(name: str) -> type[Domain]:
     Raises:
         KeyError: there is none.
     """
+    name = ALIASES.get(name, name)
     cls = plugins.find(sys.modules[__name__], name, Domain)  # type: ignore[type-abstract]
     assert cls.kind == name, f"domains/{name}.py defines a domain of kind {cls.kind}"
     return cls

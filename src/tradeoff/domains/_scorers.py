@@ -288,8 +288,8 @@ _KINDS = {
 
 
 def kind_of(value: Any) -> str:
-    """What a JSON value is, in words."""
-    return _KINDS[type(value)]
+    """What a value is, in words, one that JSON lacks by its type."""
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def _text(given: Any) -> str:

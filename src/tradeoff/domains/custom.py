@@ -1,0 +1,258 @@
+"""A domain of a person's own: files of conversations, and a scorer.
+
+A file is JSON lines, JSON, CSV, TSV or Parquet (`_formats.py`), or a folder of them. A row holds a conversation in one
+of the shapes that people have (`_shapes.py`), and the response to learn:
+
+    {"prompt": "Where is my parcel?", "response": "shipping"}
+    {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]}
+
+and, where the right answer is not the response, an `answer` that the scorer compares with:
+
+| scorer     | a response is right when                                  | `answer`          | without it           |
+|------------|-----------------------------------------------------------|-------------------|----------------------|
+| `exact`    | what it says is the answer                                | text              | what `response` says |
+| `number`   | the number it says is the answer, or within `tolerance`   | number            | the number it says   |
+| `choice`   | the first of the `choices` that it names is the answer    | one of them       | the choice it names  |
+| `contains` | the answer, or each of a list, occurs in it               | text, or a list   | what `response` says |
+| `regex`    | the pattern, or each of a list, is found in it            | pattern, or list  | in training alone    |
+
+What a response says is what follows its last `Answer:` at the start of a line, or else all of it (`_scorers.py`).
+A file is read whole before anything is drawn, and each row's own response must be right by its own answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tradeoff.domains import Domain, Example, Metric, Outcome, Split, _formats
+from tradeoff.domains._scorers import (
+    CLASS_METRICS,
+    Choice,
+    Contains,
+    Exact,
+    Number,
+    Regex,
+    Scorer,
+)
+from tradeoff.domains._shapes import KNOWN, Conversation, Reading, check_characters, template
+from tradeoff.domains._splits import apart, repeated
+from tradeoff.draws import draw
+from tradeoff.errors import one_line, shown
+from tradeoff.section import fail, nearest
+
+Place = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Custom(Domain):
+    """Examples from training and test files.
+
+    Attributes:
+        train: Path of the training file, or of a folder of such files; a row whose prompt is a test item's is dropped.
+        test: Path of the test file or folder.
+        shape: In which shape a row holds a conversation; None tells it from each row's columns.
+        columns: The data's own names of what is known by another, such as `{prompt: question, response: gold}`.
+        prompt: Jinja template of the prompt over a row's columns.
+        system_prompt: System turn of every conversation that has none.
+        scorer: How a response is scored.
+        tolerance: Of the scorer number: how far off a right number may be, as a share of the answer. 0.05 is 5 %.
+        choices: Of the scorer choice: all that there are.
+        ignore_case: Whether upper and lower case are the same to the scorer.
+        max_new_tokens: Generation limit.
+    """
+
+    kind = "custom"
+    version = "2.0"
+    train: Place
+    test: Place
+    shape: Literal["prompt", "messages", "conversations", "alpaca"] | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    prompt: Place | None = None
+    system_prompt: Place | None = None
+    scorer: Literal["exact", "number", "choice", "contains", "regex"] = "exact"
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    choices: tuple[str, ...] = ()
+    ignore_case: bool = True
+    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+
+    def __post_init__(self) -> None:
+        if os.path.normpath(self.train) == os.path.normpath(self.test):
+            raise fail(f"train and test are one file, {self.train}; a test item must not be trained on")
+        self._check_reading()
+        if self.tolerance and self.scorer != "number":
+            raise fail(f"tolerance: the scorer {self.scorer} has none; remove it, or let scorer be number")
+        if self.scorer == "choice":
+            _check_choices(self.choices, self.ignore_case)
+        elif self.choices:
+            raise fail(f"choices: the scorer {self.scorer} has none; remove them, or let scorer be choice")
+
+    def _check_reading(self) -> None:
+        for known in self.columns:
+            if known not in KNOWN:
+                raise fail(f"columns: {shown(known)} is nothing that is read; {nearest(known, list(KNOWN))}")
+        if self.prompt is not None:
+            if "prompt" in self.columns or self.shape not in (None, "prompt"):
+                raise fail("prompt: a template makes the prompt; leave out columns.prompt and shape")
+            try:
+                template(self.prompt)
+            except ValueError as error:
+                raise fail(f"prompt: {error}") from None
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
+        """Choices are classes, of which a common one should not decide the score; other answers count alike."""
+        return CLASS_METRICS if self.scorer == "choice" else (Metric("accuracy"),)
+
+    def data(self, split: Split) -> tuple[str, ...]:
+        """See `Domain.data`. What may be trained on depends on the test files too; a folder is all of its files."""
+        test = _formats.files_of(self.test)
+        return test if split == "test" else (*_formats.files_of(self.train), *test)
+
+    def examples(self, split: Split, count: int | None, seed: int, files: Mapping[str, Path]) -> list[Example]:
+        """See `Domain.examples`. Prints how the rows were read, what was dropped and what stands twice."""
+        name = self.test if split == "test" else self.train
+        pool = self._read(self.test, "test", files, told=split == "test")
+        if split == "train":
+            pool, dropped = apart(self._read(self.train, "train", files), pool)
+            _tell(name, dropped, f"dropped, since the prompt is in {self.test}")
+        _tell(name, repeated(pool), "kept, though the prompt stands in an earlier row")
+        return draw(pool, count, f"{self.kind} {split} {seed}", name)
+
+    def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
+        """See `Domain.score`."""
+        scorer = self._scorer
+        found, right = scorer.judge(response, answer[scorer.key])
+        values = {metric.name: float(right) for metric in self.metrics}
+        return Outcome(values, invalid=found is None, label=found if self.scorer == "choice" else None)
+
+    @property
+    def _scorer(self) -> Scorer[Any]:
+        match self.scorer:
+            case "exact":
+                return Exact(self.ignore_case)
+            case "number":
+                return Number(self.tolerance)
+            case "choice":
+                return Choice(self.choices, self.ignore_case)
+            case "contains":
+                return Contains(self.ignore_case)
+            case "regex":
+                return Regex(self.ignore_case)
+
+    def _read(self, place: str, split: Split, files: Mapping[str, Path], told: bool = True) -> list[Example]:
+        """The examples of a file, or of a folder's files; an id ends with the row's number."""
+        reading = Reading(self.shape, self.columns, self.prompt, self.system_prompt)
+        found = []
+        for name in files:
+            if name == place:
+                found += read(name, files[name], split, split, self._scorer, reading, told)
+            elif PurePath(place) in PurePath(name).parents:
+                prefix = f"{split}-{PurePath(name).name}"
+                found += read(name, files[name], prefix, split, self._scorer, reading, told)
+        return found
+
+
+def read(
+    name: str,
+    path: Path,
+    prefix: str,
+    split: Split,
+    scorer: Scorer[Any],
+    reading: Reading | None = None,
+    told: bool = False,
+) -> list[Example]:
+    """The examples of a file.
+
+    Args:
+        name: Of the file, for messages.
+        path: Where it lies.
+        prefix: With which ids begin; the row's number follows.
+        split: What they are for.
+        scorer: Takes the answers.
+        reading: How rows are read.
+        told: Print how the rows were read.
+
+    Raises:
+        ValueError: a row is not as it should be; the message tells the first and how many more there are.
+    """
+    reading = reading or Reading()
+    examples, faults, seen = [], [], []
+    for row in _formats.read(name, path):
+        try:
+            if isinstance(row.values, ValueError):
+                raise row.values
+            seen.append(said := reading.conversation(row.values))
+            answer = {scorer.key: _wanted(said, split, scorer)}
+            examples.append(Example(f"{prefix}-{row.number:05d}", said.messages, said.response, answer))
+        except ValueError as error:
+            faults.append((row.place, one_line(error, 500)))
+    if faults:
+        (place, fault), more = faults[0], len(faults) - 1
+        rows = f"{place.split()[0]}{'s' if more > 1 else ''}"
+        raise ValueError(f"{name}, {place}: {fault}" + (f" ({more} more faulty {rows})" if more else ""))
+    if told:
+        print(f"{name}: {_described(seen)}")
+    return examples
+
+
+def _wanted(said: Conversation, split: Split, scorer: Scorer[Any]) -> Any:
+    """The answer to compare with, which the row's own response must give."""
+    if said.answer is not None:
+        for text in said.answer if isinstance(said.answer, list) else [said.answer]:
+            check_characters(text, "'answer'")
+        wanted = scorer.wanted(said.answer)
+    else:
+        wanted = scorer.default(said.response)
+        if wanted == []:
+            if split == "train":
+                return wanted
+            raise ValueError("'answer' is missing; add the pattern that a right response has")
+    found, right = scorer.judge(said.response, wanted) if wanted is not None else (None, False)
+    if found is None:
+        raise ValueError("no answer can be read from 'response', so none could from a model's; mend it or the scorer")
+    if not right:
+        shown = " and ".join(wanted) if isinstance(wanted, list) else wanted
+        raise ValueError(
+            f"'response' itself is wrong by its 'answer': it says {one_line(found, 60)!r}, and "
+            f"{one_line(shown, 60)!r} is wanted; mend one, or choose another scorer"
+        )
+    return wanted
+
+
+def _check_choices(choices: tuple[str, ...], ignore_case: bool) -> None:
+    if len(choices) < 2:
+        raise fail("choices: the scorer choice chooses from at least two; list them")
+    for index, choice in enumerate(choices):
+        if not choice.strip() or choice != choice.strip():
+            raise fail(f"choices: {shown(choice)} is empty or has white space around it; write a word")
+        read_as = Choice(choices, ignore_case).default(choice)
+        if choice in choices[:index] or read_as != choice:
+            why = "is listed twice" if read_as == choice else f"in a response would be read as {read_as!r}"
+            raise fail(f"choices: {shown(choice)} {why}; reword it")
+
+
+def _described(seen: Sequence[Conversation]) -> str:
+    """How many rows were read in which shape, and which columns were not."""
+    shapes = ", ".join(f"{count} as {shape}" for shape, count in Counter(said.shape for said in seen).most_common())
+    unused = list(dict.fromkeys(column for said in seen for column in said.unused))
+    listed = ", ".join(one_line(column, 40) for column in unused[:_LISTED]) + (", ..." if len(unused) > _LISTED else "")
+    return f"rows read: {shapes}; columns not used: {listed or 'none'}"
+
+
+def _tell(name: str, examples: list[Example], what: str) -> None:
+    """A line for the log about rows of a file, or of a folder's files."""
+    if examples:
+        rows = [example.id.split("-", 1)[1] for example in examples]
+        rows = [str(int(row)) if row.isdigit() else row for row in rows]
+        listed = ", ".join(rows[:_LISTED]) + (", ..." if len(rows) > _LISTED else "")
+        print(f"{name}: {len(rows)} of its rows {what}: {listed}")
+
+
+_LISTED = 10
