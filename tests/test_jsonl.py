@@ -57,7 +57,11 @@ def prompts(examples):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"test": "./train.jsonl"}, "train and test are one file, train.jsonl; a test item must not be trained on"),
+        (
+            {"test": "./train.jsonl"},
+            "train and test are one file, train.jsonl; a test item must not be trained on: "
+            "name another, or hold out a share of it with test: 0.2",
+        ),
         ({"tolerance": 0.1}, "tolerance: the scorer exact has none; remove it, or let scorer be number"),
         ({"choices": ["a", "b"]}, "choices: the scorer exact has none; remove them, or let scorer be choice"),
         ({"scorer": "choice"}, "choices: the scorer choice chooses from at least two; list them"),
@@ -386,6 +390,7 @@ def test_a_training_line_whose_prompt_is_tested_is_dropped_and_told(write, capsy
         "train.jsonl: rows read: 16 as prompt, 2 as messages; columns not used: none\n"
         "train.jsonl: 14 of its rows dropped, since the prompt is in test.jsonl: "
         "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...\n"
+        "train.jsonl: 2 of its rows kept, though the prompt is nearly a test item's; look at them: 17, 18\n"
         "train.jsonl: 1 of its rows kept, though the prompt stands in an earlier row: 18\n"
     )
     assert not set(prompts(kept[:0])) & set(prompts(domain().examples("test", None, 0, files)))

@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
@@ -42,11 +42,12 @@ from tradeoff.domains._scorers import (
     Scorer,
 )
 from tradeoff.domains._shapes import KNOWN, Conversation, Reading, check_characters, template
-from tradeoff.domains._splits import apart, repeated
+from tradeoff.domains._splits import apart, held_out, near, repeated
 from tradeoff.draws import draw
 from tradeoff.errors import one_line, shown
 from tradeoff.section import fail, nearest
 
+NO_PATTERN = "'answer' is missing; add the pattern that a right response has"
 Place = Annotated[str, Field(min_length=1)]
 
 
@@ -56,7 +57,8 @@ class Custom(Domain):
 
     Attributes:
         train: Path of the training file, or of a folder of such files; a row whose prompt is a test item's is dropped.
-        test: Path of the test file or folder.
+        test: Path of the test file or folder, or how much of the training file is held out: a share, or a number of
+            prompts.
         shape: In which shape a row holds a conversation; None tells it from each row's columns.
         columns: The data's own names of what is known by another, such as `{prompt: question, response: gold}`.
         prompt: Jinja template of the prompt over a row's columns.
@@ -71,7 +73,7 @@ class Custom(Domain):
     kind = "custom"
     version = "2.0"
     train: Place
-    test: Place
+    test: Place | Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
     shape: Literal["prompt", "messages", "conversations", "alpaca"] | None = None
     columns: dict[str, str] = field(default_factory=dict)
     prompt: Place | None = None
@@ -83,8 +85,11 @@ class Custom(Domain):
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
 
     def __post_init__(self) -> None:
-        if os.path.normpath(self.train) == os.path.normpath(self.test):
-            raise fail(f"train and test are one file, {self.train}; a test item must not be trained on")
+        if isinstance(self.test, str) and os.path.normpath(self.train) == os.path.normpath(self.test):
+            raise fail(
+                f"train and test are one file, {self.train}; a test item must not be trained on: "
+                "name another, or hold out a share of it with test: 0.2"
+            )
         self._check_reading()
         if self.tolerance and self.scorer != "number":
             raise fail(f"tolerance: the scorer {self.scorer} has none; remove it, or let scorer be number")
@@ -112,16 +117,27 @@ class Custom(Domain):
 
     def data(self, split: Split) -> tuple[str, ...]:
         """See `Domain.data`. What may be trained on depends on the test files too; a folder is all of its files."""
+        train = _formats.files_of(self.train)
+        if not isinstance(self.test, str):
+            return train
         test = _formats.files_of(self.test)
-        return test if split == "test" else (*_formats.files_of(self.train), *test)
+        return test if split == "test" else (*train, *test)
 
     def examples(self, split: Split, count: int | None, seed: int, files: Mapping[str, Path]) -> list[Example]:
         """See `Domain.examples`. Prints how the rows were read, what was dropped and what stands twice."""
-        name = self.test if split == "test" else self.train
-        pool = self._read(self.test, "test", files, told=split == "test")
+        name = self.test if split == "test" and isinstance(self.test, str) else self.train
+        if isinstance(self.test, str):
+            pool = test = self._read(self.test, "test", files, told=split == "test")
+            if split == "train":
+                pool, dropped = apart(self._read(self.train, "train", files), test)
+                _tell(name, dropped, f"dropped, since the prompt is in {self.test}")
+        else:
+            pool, test = held_out(self._read(self.train, "train", files), self.test)
+            print(f"{name}: {len(test)} of its rows are held out for testing, {len(pool)} stay for training")
+            if split == "test":
+                pool = [self._as_test(example) for example in test]
         if split == "train":
-            pool, dropped = apart(self._read(self.train, "train", files), pool)
-            _tell(name, dropped, f"dropped, since the prompt is in {self.test}")
+            _tell(name, near(pool, test), "kept, though the prompt is nearly a test item's; look at them")
         _tell(name, repeated(pool), "kept, though the prompt stands in an earlier row")
         return draw(pool, count, f"{self.kind} {split} {seed}", name)
 
@@ -145,6 +161,12 @@ class Custom(Domain):
                 return Contains(self.ignore_case)
             case "regex":
                 return Regex(self.ignore_case)
+
+    def _as_test(self, example: Example) -> Example:
+        """A row of the training file that is held out."""
+        if example.answer[self._scorer.key] == []:
+            raise ValueError(f"{self.train}, row {_row(example)}: {NO_PATTERN}")
+        return replace(example, id=f"test-{example.id.partition('-')[2]}")
 
     def _read(self, place: str, split: Split, files: Mapping[str, Path], told: bool = True) -> list[Example]:
         """The examples of a file, or of a folder's files; an id ends with the row's number."""
@@ -213,7 +235,7 @@ def _wanted(said: Conversation, split: Split, scorer: Scorer[Any]) -> Any:
         if wanted == []:
             if split == "train":
                 return wanted
-            raise ValueError("'answer' is missing; add the pattern that a right response has")
+            raise ValueError(NO_PATTERN)
     found, right = scorer.judge(said.response, wanted) if wanted is not None else (None, False)
     if found is None:
         raise ValueError("no answer can be read from 'response', so none could from a model's; mend it or the scorer")
@@ -249,10 +271,15 @@ def _described(seen: Sequence[Conversation]) -> str:
 def _tell(name: str, examples: list[Example], what: str) -> None:
     """A line for the log about rows of a file, or of a folder's files."""
     if examples:
-        rows = [example.id.split("-", 1)[1] for example in examples]
-        rows = [str(int(row)) if row.isdigit() else row for row in rows]
+        rows = [_row(example) for example in examples]
         listed = ", ".join(rows[:_LISTED]) + (", ..." if len(rows) > _LISTED else "")
         print(f"{name}: {len(rows)} of its rows {what}: {listed}")
+
+
+def _row(example: Example) -> str:
+    """The number of an example's row, after the file's name where a folder has several."""
+    name = example.id.partition("-")[2]
+    return str(int(name)) if name.isdigit() else name
 
 
 _LISTED = 10
