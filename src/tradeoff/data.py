@@ -48,7 +48,7 @@ def write(path: Path, examples: Iterable[Example], card: dict[str, Any]) -> None
 
 def read(path: Path) -> list[Example]:
     """Reads examples that `draw` wrote; see `carded`."""
-    return [Example(r["id"], tuple(r["messages"]), r["response"], r["answer"]) for r in read_rows(carded(path))]
+    return [Example(**{**row, "messages": tuple(row["messages"])}) for row in read_rows(carded(path))]
 
 
 def main() -> None:

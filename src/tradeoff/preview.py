@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from tradeoff import sources
@@ -60,10 +60,10 @@ def preview(study: Study, model: str, domain: str, shown: int) -> str:
 
 
 def _marks(chat: Chat, kept: list[Sequence]) -> list[str]:
-    """How many begin tokens a sequence starts with, and how many end tokens are supervised: at most 1, and 1."""
+    """How many begin tokens a sequence starts with, and how many end tokens are supervised: at most 1, and 1 a turn."""
     ends, tokenizer = chat.ends, chat.tokenizer
     begins = Counter(sum(1 for _ in takewhile(lambda token: token == tokenizer.bos_token_id, s.ids)) for s in kept)
-    ended = Counter(sum(token in ends for token in s.ids[s.prompt_length :]) for s in kept)
+    ended = Counter(sum(s.ids[place] in ends for place in s.supervised) for s in kept)
     end = " or ".join(tokenizer.decode([token]) for token in sorted(ends))
     return [
         f"  begin tokens ({tokenizer.bos_token or 'the tokenizer has none'}) at the start: {_counted(begins)}",
@@ -99,8 +99,11 @@ def _histogram(lengths: list[int]) -> list[str]:
 
 
 def _marked(chat: Chat, sequence: Sequence) -> str:
-    prompt, response = sequence.ids[: sequence.prompt_length], sequence.ids[sequence.prompt_length :]
-    return f"{chat.tokenizer.decode(list(prompt))}{OPEN}{chat.tokenizer.decode(list(response))}{CLOSE}"
+    """A sequence's text with each run of supervised tokens in marks."""
+    supervised = set(sequence.supervised)
+    runs = groupby(range(len(sequence.ids)), key=supervised.__contains__)
+    texts = [(learned, chat.tokenizer.decode([sequence.ids[place] for place in run])) for learned, run in runs]
+    return "".join(f"{OPEN}{text}{CLOSE}" if learned else text for learned, text in texts)
 
 
 def _share(part: int, whole: int) -> str:

@@ -34,12 +34,14 @@ class Example:
         messages: Chat turns `{"role", "content"}` that end with a user turn.
         response: The assistant's turn, supervised in training; without end-of-turn token.
         answer: What `Domain.score` needs, as plain JSON values.
+        all_turns: The assistant's earlier turns are supervised too.
     """
 
     id: str
     messages: tuple[Message, ...]
     response: str
     answer: Mapping[str, Any]
+    all_turns: bool = False
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class Custom(Domain):
         columns: The data's own names of what is known by another, such as `{prompt: question, response: gold}`.
         prompt: Jinja template of the prompt over a row's columns.
         system_prompt: System turn of every conversation that has none.
+        supervise: Which of the assistant's turns are learned in training; a test item is always about the last.
         scorer: How a response is scored.
         tolerance: Of the scorer number: how far off a right number may be, as a share of the answer. 0.05 is 5 %.
         choices: Of the scorer choice: all that there are.
@@ -78,6 +79,7 @@ class Custom(Domain):
     columns: dict[str, str] = field(default_factory=dict)
     prompt: Place | None = None
     system_prompt: Place | None = None
+    supervise: Literal["last", "all"] = "last"
     scorer: Literal["exact", "number", "choice", "contains", "regex"] = "exact"
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
     choices: tuple[str, ...] = ()
@@ -139,6 +141,8 @@ class Custom(Domain):
         if split == "train":
             _tell(name, near(pool, test), "kept, though the prompt is nearly a test item's; look at them")
         _tell(name, repeated(pool), "kept, though the prompt stands in an earlier row")
+        if split == "train" and self.supervise == "all":
+            pool = [replace(example, all_turns=True) for example in pool]
         return draw(pool, count, f"{self.kind} {split} {seed}", name)
 
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
