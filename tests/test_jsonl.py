@@ -81,7 +81,8 @@ def prompts(examples):
         ({"max_new_tokens": 0}, "Input should be greater than or equal to 1"),
         (
             {"scorer": "fuzzy"},
-            "Input should be 'exact', 'number', 'choice', 'contains' or 'regex'",
+            "scorer: unknown scorer 'fuzzy'; choose from exact, number, choice, contains, regex, f1, rouge_l, "
+            "chrf, json, json_valid, code, or name a function of your own such as my_scorers.py:score",
         ),
     ],
 )
@@ -292,7 +293,7 @@ REFUSED = [
         "'answer' is empty; write it, or leave the key out",
         "contains",
     ),
-    ({"prompt": "a", "response": "b"}, "'answer' is missing; add the pattern that a right response has", "regex"),
+    ({"prompt": "a", "response": "b"}, "'answer' is missing; add what a right response has or passes", "regex"),
     (
         {"prompt": "a", "response": "b", "answer": "(b"},
         "'answer' is no regular expression (missing ) at position 2); mend '(b'",

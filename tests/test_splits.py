@@ -136,7 +136,7 @@ def test_near_duplicates_of_test_items_are_kept_and_told(file, tmp_path, capsys)
 def test_a_held_out_row_of_the_scorer_regex_needs_its_pattern(file):
     files = file([{"prompt": prompt, "response": "4"} for prompt in MANY[:9]])
     assert len(domain(test=3, scorer="regex").examples("train", None, 0, files)) == 6
-    with pytest.raises(ValueError, match=r"^all.jsonl, row \d+: 'answer' is missing; add the pattern"):
+    with pytest.raises(ValueError, match=r"^all.jsonl, row \d+: 'answer' is missing; add what a right response"):
         domain(test=3, scorer="regex").examples("test", None, 0, files)
 
 

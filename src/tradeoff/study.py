@@ -277,6 +277,11 @@ class Study(Section):
         for name, domain in self.domains.items():
             if name in evaluation.names():
                 raise fail(f"domains.{name}: the name is taken by a general benchmark; choose another")
+            if domain.runs_code and not self.evaluation.allow_code_execution:
+                raise fail(
+                    f"domains.{name}: runs code that the models write, in a sandbox; allow it with "
+                    "evaluation.allow_code_execution: true, or choose another scorer"
+                )
             if domain.taught_by is not None and domain.taught_by not in self.all_models:
                 hint = nearest(domain.taught_by, list(self.all_models))
                 raise fail(f"domains.{name}.teacher: there is no model {shown(domain.taught_by)} in this study; {hint}")
@@ -403,7 +408,9 @@ class Study(Section):
         """What decides one benchmark, as JSON."""
         benchmark = self._benchmark(name)
         if name in self.domains:
-            return {"benchmark": asdict(benchmark), "domain": domain_spec(self.domains[name])}
+            domain = self.domains[name]
+            scored_by = {file: sources.sha256(Path(file)) for file in domain.scored_by()}
+            return {"benchmark": asdict(benchmark), "domain": domain_spec(domain), "scored_by": scored_by}
         items = self.general[name].items or self.evaluation.items
         if name == BASE_TEXT:
             items = BASE_TEXTS if items == "all" else min(items, BASE_TEXTS)
@@ -462,12 +469,17 @@ class Study(Section):
                     if path is None:
                         sources.local_path(registry[name], self.data_root)
                     elif not sources.is_file(path):
-                        raise UserError(
-                            f"domains.{domain}: there is no file {one_line(path)}; paths start at the working folder"
-                        )
+                        raise self._no_file(domain, path)
+            for file in map(Path, self.domains[domain].scored_by()):
+                if not sources.is_file(file):
+                    raise self._no_file(domain, file)
         for name in self.general:
             for datum in evaluation.general(name).data:
                 sources.local_path(registry[datum], self.data_root)
+
+    @staticmethod
+    def _no_file(domain: str, path: Path) -> UserError:
+        return UserError(f"domains.{domain}: there is no file {one_line(path)}; paths start at the working folder")
 
     def _paths(self) -> Iterator[tuple[str, str]]:
         """Every path on this machine that the study names, and where."""
@@ -481,6 +493,7 @@ class Study(Section):
         for domain in self.domains:
             for split in get_args(Split):
                 yield from ((f"domains.{domain}", str(path)) for path in self.read_by(domain, split).values() if path)
+            yield from ((f"domains.{domain}.scorer", path) for path in self.domains[domain].scored_by())
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ class Domain(ABC):
         excludes: General benchmarks that are no measure of general ability for a model tuned on this domain, since they
             test the domain; they keep their columns and leave the general score.
         size: For planning alone.
+        runs_code: Scoring runs what the model wrote, which a study has to allow.
     """
 
     kind: ClassVar[str]
@@ -115,8 +116,9 @@ class Domain(ABC):
     excludes: ClassVar[frozenset[str]] = frozenset()
     size: ClassVar[Size] = Size(train=1000, test=200, prompt=200, response=100)
 
-    # Not annotated, so that a subclass may make it a field.
+    # Not annotated, so that a subclass may make it a field or a property.
     max_new_tokens = 0
+    runs_code = False
 
     @property
     def taught_by(self) -> str | None:
@@ -125,6 +127,10 @@ class Domain(ABC):
 
     def data(self, split: Split) -> tuple[str, ...]:
         """What a split is made of: names in `config/datasets.tsv`, or paths of a person's own files."""
+        return ()
+
+    def scored_by(self) -> tuple[str, ...]:
+        """Paths of a person's own files that `score` runs."""
         return ()
 
     @abstractmethod
@@ -147,7 +153,7 @@ class Domain(ABC):
 
     @abstractmethod
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
-        """Scores a model's response. Never raises, whatever the text."""
+        """Scores a model's response. Never raises, whatever the text, but for a fault in a person's own scorer."""
 
 
 def names() -> list[str]:

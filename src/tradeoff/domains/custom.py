@@ -15,6 +15,11 @@ and, where the right answer is not the response, an `answer` that the scorer com
 | `choice`   | the first of the `choices` that it names is the answer    | one of them       | the choice it names  |
 | `contains` | the answer, or each of a list, occurs in it               | text, or a list   | what `response` says |
 | `regex`    | the pattern, or each of a list, is found in it            | pattern, or list  | in training alone    |
+| `json`     | share of the fields of its JSON that are the answer's     | object or list    | the JSON it is       |
+| `code`     | its function passes the answer's assertions               | source, or list   | in training alone    |
+
+`f1`, `rouge_l` and `chrf` say how much a response has in common with the answer, or the best of a list (`_overlap.py`);
+`json_valid` asks for JSON alone (`_json.py`); `my_scorers.py:score` is a function of one's own (`_programs.py`).
 
 What a response says is what follows its last `Answer:` at the start of a line, or else all of it (`_scorers.py`).
 A file is read whole before anything is drawn, and each row's own response must be right by its own answer.
@@ -23,31 +28,41 @@ A file is read whole before anything is drawn, and each row's own response must 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from tradeoff.domains import Domain, Example, Metric, Outcome, Split, _formats
-from tradeoff.domains._scorers import (
-    CLASS_METRICS,
-    Choice,
-    Contains,
-    Exact,
-    Number,
-    Regex,
-    Scorer,
-)
+from tradeoff.domains._json import JsonFields, JsonValid
+from tradeoff.domains._overlap import ChrF, RougeL, TokenF1
+from tradeoff.domains._programs import Code, Own, file_of
+from tradeoff.domains._scorers import Choice, Contains, Exact, Number, Regex, Scorer, Verdict
 from tradeoff.domains._shapes import KNOWN, Conversation, Reading, check_characters, template
 from tradeoff.domains._splits import apart, held_out, near, repeated
 from tradeoff.draws import draw
-from tradeoff.errors import one_line, shown
+from tradeoff.errors import UserError, one_line, shown
 from tradeoff.section import fail, nearest
 
-NO_PATTERN = "'answer' is missing; add the pattern that a right response has"
+NO_PATTERN = "'answer' is missing; add what a right response has or passes"
+SCORERS = (
+    "exact",
+    "number",
+    "choice",
+    "contains",
+    "regex",
+    "f1",
+    "rouge_l",
+    "chrf",
+    "json",
+    "json_valid",
+    "code",
+)
+OWN = r"[^:]+\.py:[A-Za-z_]\w*"  # a function of one's own
 Place = Annotated[str, Field(min_length=1)]
 
 
@@ -80,7 +95,7 @@ class Custom(Domain):
     prompt: Place | None = None
     system_prompt: Place | None = None
     supervise: Literal["last", "all"] = "last"
-    scorer: Literal["exact", "number", "choice", "contains", "regex"] = "exact"
+    scorer: Annotated[str, WithJsonSchema({"anyOf": [{"enum": list(SCORERS)}, {"pattern": OWN}]})] = "exact"
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
     choices: tuple[str, ...] = ()
     ignore_case: bool = True
@@ -93,6 +108,11 @@ class Custom(Domain):
                 "name another, or hold out a share of it with test: 0.2"
             )
         self._check_reading()
+        if self.scorer not in SCORERS and not re.fullmatch(OWN, self.scorer):
+            raise fail(
+                f"scorer: unknown scorer {shown(self.scorer)}; {nearest(self.scorer, list(SCORERS))}, or name a "
+                "function of your own such as my_scorers.py:score"
+            )
         if self.tolerance and self.scorer != "number":
             raise fail(f"tolerance: the scorer {self.scorer} has none; remove it, or let scorer be number")
         if self.scorer == "choice":
@@ -115,7 +135,16 @@ class Custom(Domain):
     @property
     def metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
         """Choices are classes, of which a common one should not decide the score; other answers count alike."""
-        return CLASS_METRICS if self.scorer == "choice" else (Metric("accuracy"),)
+        return self._scorer.metrics
+
+    @property
+    def runs_code(self) -> bool:  # type: ignore[override]
+        """See `Domain`."""
+        return self.scorer == "code"
+
+    def scored_by(self) -> tuple[str, ...]:
+        """See `Domain.scored_by`."""
+        return () if self.scorer in SCORERS else (file_of(self.scorer),)
 
     def data(self, split: Split) -> tuple[str, ...]:
         """See `Domain.data`. What may be trained on depends on the test files too; a folder is all of its files."""
@@ -143,13 +172,27 @@ class Custom(Domain):
         _tell(name, repeated(pool), "kept, though the prompt stands in an earlier row")
         if split == "train" and self.supervise == "all":
             pool = [replace(example, all_turns=True) for example in pool]
-        return draw(pool, count, f"{self.kind} {split} {seed}", name)
+        drawn = draw(pool, count, f"{self.kind} {split} {seed}", name)
+        if split == "test" and self._scorer.slow:
+            self._check(drawn, name)
+        return drawn
+
+    def _check(self, drawn: list[Example], name: str) -> None:
+        """Checks responses by their answers, where that takes long."""
+        for example in drawn:
+            try:
+                _check_own(example.response, example.answer[self._scorer.key], self._scorer)
+            except UserError:
+                raise
+            except ValueError as error:
+                raise ValueError(f"{name}, row {_row(example)}: {error}") from None
 
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
         """See `Domain.score`."""
         scorer = self._scorer
-        found, right = scorer.judge(response, answer[scorer.key])
-        values = {metric.name: float(right) for metric in self.metrics}
+        found, right, others = scorer.judge(response, answer[scorer.key])
+        first, *more = (metric.name for metric in scorer.metrics)
+        values = {first: float(right), **dict(zip(more, others or [float(right)] * len(more), strict=True))}
         return Outcome(values, invalid=found is None, label=found if self.scorer == "choice" else None)
 
     @property
@@ -165,6 +208,20 @@ class Custom(Domain):
                 return Contains(self.ignore_case)
             case "regex":
                 return Regex(self.ignore_case)
+            case "f1":
+                return TokenF1(self.ignore_case)
+            case "rouge_l":
+                return RougeL(self.ignore_case)
+            case "chrf":
+                return ChrF(self.ignore_case)
+            case "json":
+                return JsonFields(self.ignore_case)
+            case "json_valid":
+                return JsonValid()
+            case "code":
+                return Code()
+            case own:
+                return Own(own)
 
     def _as_test(self, example: Example) -> Example:
         """A row of the training file that is held out."""
@@ -240,16 +297,22 @@ def _wanted(said: Conversation, split: Split, scorer: Scorer[Any]) -> Any:
             if split == "train":
                 return wanted
             raise ValueError(NO_PATTERN)
-    found, right = scorer.judge(said.response, wanted) if wanted is not None else (None, False)
+    if not scorer.slow:
+        _check_own(said.response, wanted, scorer)
+    return wanted
+
+
+def _check_own(response: str, wanted: Any, scorer: Scorer[Any]) -> None:
+    """Refuses a response that is wrong by its own answer."""
+    found, right, _ = scorer.judge(response, wanted) if wanted is not None else Verdict(None, 0.0)
     if found is None:
         raise ValueError("no answer can be read from 'response', so none could from a model's; mend it or the scorer")
-    if not right:
+    if right < scorer.least:
         shown = " and ".join(wanted) if isinstance(wanted, list) else wanted
         raise ValueError(
             f"'response' itself is wrong by its 'answer': it says {one_line(found, 60)!r}, and "
             f"{one_line(shown, 60)!r} is wanted; mend one, or choose another scorer"
         )
-    return wanted
 
 
 def _check_choices(choices: tuple[str, ...], ignore_case: bool) -> None:
