@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tradeoff import domains
-from tradeoff.domains import _scorers, _splits, custom
+from tradeoff.domains import _rows, _scorers, _splits, custom
 
 GOOD = '{"prompt": "2 + 2?", "response": "4"}'
 SCORERS = ("exact", "number", "choice", "contains", "regex")
@@ -357,10 +357,10 @@ def test_any_bytes_are_lines_or_one_line_of_reproach(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     path.write_bytes(content)
     with suppress(ValueError):
-        assert custom.read("any.jsonl", path, "test", "test", _scorers.Exact(True))
+        assert _rows.read("any.jsonl", path, "test", "test", _scorers.Exact(True))
         return
     with pytest.raises(ValueError, match=r"\Aany\.jsonl(, line \d+)?: [^\n]*; [^\n]*\Z"):
-        custom.read("any.jsonl", path, "test", "test", _scorers.Exact(True))
+        _rows.read("any.jsonl", path, "test", "test", _scorers.Exact(True))
 
 
 # Draws
@@ -400,9 +400,7 @@ def test_a_training_line_whose_prompt_is_tested_is_dropped_and_told(write, capsy
 
 def test_dropped_and_repeated_lines_are_told_apart_by_pure_functions(write):
     files = write(train=[GOOD, '{"prompt": "3  + 3?", "response": "5"}', GOOD])
-    train, test = (
-        custom.read(n, files[n], n[:-6], n[:-6], _scorers.Exact(True)) for n in ("train.jsonl", "test.jsonl")
-    )
+    train, test = (_rows.read(n, files[n], n[:-6], n[:-6], _scorers.Exact(True)) for n in ("train.jsonl", "test.jsonl"))
     kept, dropped = _splits.apart(train, test)
     assert [e.id for e in kept] == ["train-00001", "train-00003"]
     assert [e.id for e in dropped] == ["train-00002"]

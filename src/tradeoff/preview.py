@@ -7,10 +7,11 @@ from collections import Counter
 from itertools import groupby, takewhile
 from pathlib import Path
 
-from tradeoff import sources
+from tradeoff import hub, sources
 from tradeoff.errors import UserError, command
 from tradeoff.models.chat import Chat
 from tradeoff.models.import_base import source_chat, source_context
+from tradeoff.sources import registry
 from tradeoff.study import Study, from_command_line
 from tradeoff.training.encode import kept_of, longest, nothing_left
 from tradeoff.training.tokens import Sequence
@@ -25,9 +26,10 @@ def preview(study: Study, model: str, domain: str, shown: int) -> str:
     Raises:
         UserError: none can be trained on, or data or tokenizer cannot be had.
     """
-    entry, known, registry = study.models[model], study.domains[domain], sources.registry()
+    entry, known, tables = study.models[model], study.domains[domain], study.hub_tables()
     paths = {
-        name: path or sources.obtain(registry[name], study.data_root)
+        name: path
+        or (hub.obtain(tables[name]) if name in tables else sources.obtain(registry()[name], study.data_root))
         for name, path in study.read_by(domain, "train").items()
     }
     count = None if study.data.train == "all" else study.data.train

@@ -36,6 +36,7 @@ from tradeoff.entries import (
 )
 from tradeoff.errors import UserError, one_line, shown
 from tradeoff.evaluation import BASE, BASE_TEXT, BASE_TEXTS, Benchmark
+from tradeoff.hub import HubTable
 from tradeoff.section import Precision, Section, Seed, fail, nearest, plain
 from tradeoff.training.settings import AT, Training
 
@@ -431,7 +432,13 @@ class Study(Section):
             max_new_tokens=suite.max_new_tokens or usual.max_new_tokens,
         )
 
+    def hub_tables(self) -> dict[str, HubTable]:
+        """Data sets of the hub that domains of a person's own name, by the names of their files."""
+        return {table.name: table for domain in self.domains.values() for table in domain.hub_tables()}
+
     def _identity(self, datum: str) -> str:
+        if datum in (tables := self.hub_tables()):
+            return tables[datum].identity
         return sources.identity(sources.registry()[datum], self.data_root)
 
     def scored(self, domain: str) -> list[str]:
@@ -440,9 +447,9 @@ class Study(Section):
         return [name for name in self.general if evaluation.general(name).bounded and name not in left_out]
 
     def read_by(self, domain: str, split: Split) -> dict[str, Path | None]:
-        """What a domain's split is made of: names in `datasets.tsv`, and paths of a person's own files."""
-        registry = sources.registry()
-        return {name: None if name in registry else Path(name) for name in self.domains[domain].data(split)}
+        """What a domain's split is made of: names of what is fetched, and paths of a person's own files."""
+        fetched = {*sources.registry(), *self.hub_tables()}
+        return {name: None if name in fetched else Path(name) for name in self.domains[domain].data(split)}
 
     def check_files(self) -> None:
         """Looks for the files that the study reads from this machine.
@@ -466,9 +473,9 @@ class Study(Section):
         for domain in self.domains:
             for split in get_args(Split):
                 for name, path in self.read_by(domain, split).items():
-                    if path is None:
+                    if name in registry:
                         sources.local_path(registry[name], self.data_root)
-                    elif not sources.is_file(path):
+                    elif path is not None and not sources.is_file(path):
                         raise self._no_file(domain, path)
             for file in map(Path, self.domains[domain].scored_by()):
                 if not sources.is_file(file):

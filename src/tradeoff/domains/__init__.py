@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import TypeAdapter
 
 from tradeoff import plugins
+from tradeoff.hub import HubTable
 
 ALIASES = {"jsonl": "custom"}  # names by which a kind was known
 
@@ -126,7 +127,11 @@ class Domain(ABC):
         return None
 
     def data(self, split: Split) -> tuple[str, ...]:
-        """What a split is made of: names in `config/datasets.tsv`, or paths of a person's own files."""
+        """What a split is made of: names in `config/datasets.tsv` or of `hub_tables`, or paths of a person's files."""
+        return ()
+
+    def hub_tables(self) -> tuple[HubTable, ...]:
+        """Data sets of the hub that a person named."""
         return ()
 
     def scored_by(self) -> tuple[str, ...]:

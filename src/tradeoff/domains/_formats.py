@@ -51,17 +51,18 @@ def files_of(place: str) -> tuple[str, ...]:
     return tuple(os.path.join(place, file) for file in found) or (place,)
 
 
-def read(name: str, path: Path) -> list[Row]:
+def read(name: str, path: Path, ending: str | None = None) -> list[Row]:
     """The rows of a file, empty lines left out.
 
     Args:
-        name: For messages, and for its ending.
+        name: For messages.
         path: Where it lies.
+        ending: Its format, None for the name's ending.
 
     Raises:
         ValueError: it cannot be read as a whole; a fault of one row is that row's values.
     """
-    reader = _READERS.get(Path(name).suffix.lower())
+    reader = _READERS.get(ending or Path(name).suffix.lower())
     if reader is None:
         raise ValueError(
             f"{name}: has none of the endings {', '.join(ENDINGS)}; save it in such a format and name it so"

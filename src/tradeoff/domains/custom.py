@@ -29,8 +29,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -41,14 +40,15 @@ from tradeoff.domains import Domain, Example, Metric, Outcome, Split, _formats
 from tradeoff.domains._json import JsonFields, JsonValid
 from tradeoff.domains._overlap import ChrF, RougeL, TokenF1
 from tradeoff.domains._programs import Code, Own, file_of
-from tradeoff.domains._scorers import Choice, Contains, Exact, Number, Regex, Scorer, Verdict
-from tradeoff.domains._shapes import KNOWN, Conversation, Reading, check_characters, template
+from tradeoff.domains._rows import LISTED, NO_ANSWER, check_own, read
+from tradeoff.domains._scorers import Choice, Contains, Exact, Number, Regex, Scorer
+from tradeoff.domains._shapes import KNOWN, Reading, template
 from tradeoff.domains._splits import apart, held_out, near, repeated
 from tradeoff.draws import draw
-from tradeoff.errors import UserError, one_line, shown
+from tradeoff.errors import UserError, shown
+from tradeoff.hub import MARK, PLACE, HubTable
 from tradeoff.section import fail, nearest
 
-NO_PATTERN = "'answer' is missing; add what a right response has or passes"
 SCORERS = (
     "exact",
     "number",
@@ -71,9 +71,12 @@ class Custom(Domain):
     """Examples from training and test files.
 
     Attributes:
-        train: Path of the training file, or of a folder of such files; a row whose prompt is a test item's is dropped.
-        test: Path of the test file or folder, or how much of the training file is held out: a share, or a number of
-            prompts.
+        train: Path of the training file or of a folder of such files, or `hub:<owner>/<name>@<commit>`; a row whose
+            prompt is a test item's is dropped.
+        test: The same of the test items, or how much of the training data is held out: a share, or a number of prompts.
+        config: Configuration of a data set of the hub.
+        split: Split of a data set of the hub to train on.
+        test_split: Split of a data set of the hub to test on.
         shape: In which shape a row holds a conversation; None tells it from each row's columns.
         columns: The data's own names of what is known by another, such as `{prompt: question, response: gold}`.
         prompt: Jinja template of the prompt over a row's columns.
@@ -90,6 +93,9 @@ class Custom(Domain):
     version = "2.0"
     train: Place
     test: Place | Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+    config: Place | None = None
+    split: Place | None = None
+    test_split: Place | None = None
     shape: Literal["prompt", "messages", "conversations", "alpaca"] | None = None
     columns: dict[str, str] = field(default_factory=dict)
     prompt: Place | None = None
@@ -102,7 +108,15 @@ class Custom(Domain):
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
 
     def __post_init__(self) -> None:
-        if isinstance(self.test, str) and os.path.normpath(self.train) == os.path.normpath(self.test):
+        self._check_hub()
+        tables = [self._table("train"), self._table("test")]
+        if tables[0] and tables[0] == tables[1]:
+            raise fail(f"train and test are one split, {tables[0].split}; name another as test_split")
+        if (
+            isinstance(self.test, str)
+            and not any(tables)
+            and os.path.normpath(self.train) == os.path.normpath(self.test)
+        ):
             raise fail(
                 f"train and test are one file, {self.train}; a test item must not be trained on: "
                 "name another, or hold out a share of it with test: 0.2"
@@ -119,6 +133,27 @@ class Custom(Domain):
             _check_choices(self.choices, self.ignore_case)
         elif self.choices:
             raise fail(f"choices: the scorer {self.scorer} has none; remove them, or let scorer be choice")
+
+    def _check_hub(self) -> None:
+        for key in ("train", "test"):
+            place = getattr(self, key)
+            if isinstance(place, str) and place.startswith(MARK) and not PLACE.fullmatch(place):
+                raise fail(f"{key}: a data set is read at one commit; write hub:<owner>/<name>@<40 hex digits>")
+        tables = {"config": self.hub_tables(), "split": self._table("train"), "test_split": self._table("test")}
+        for key, found in tables.items():
+            if getattr(self, key) is not None and not found:
+                raise fail(f"{key}: only a data set of the hub has one; remove it")
+
+    def _table(self, split: Split) -> HubTable | None:
+        """The data set of the hub that a split is read from."""
+        place = self.train if split == "train" else self.test
+        found = PLACE.fullmatch(place) if isinstance(place, str) else None
+        its_split = (self.split or "train") if split == "train" else (self.test_split or "test")
+        return HubTable(found["repository"], found["revision"], self.config, its_split) if found else None
+
+    def hub_tables(self) -> tuple[HubTable, ...]:
+        """See `Domain.hub_tables`."""
+        return tuple(filter(None, (self._table("train"), self._table("test"))))
 
     def _check_reading(self) -> None:
         for known in self.columns:
@@ -148,22 +183,28 @@ class Custom(Domain):
 
     def data(self, split: Split) -> tuple[str, ...]:
         """See `Domain.data`. What may be trained on depends on the test files too; a folder is all of its files."""
-        train = _formats.files_of(self.train)
+        train = self._files("train")
         if not isinstance(self.test, str):
             return train
-        test = _formats.files_of(self.test)
+        test = self._files("test")
         return test if split == "test" else (*train, *test)
+
+    def _files(self, split: Split) -> tuple[str, ...]:
+        if table := self._table(split):
+            return (table.name,)
+        return _formats.files_of(self.train if split == "train" else str(self.test))
 
     def examples(self, split: Split, count: int | None, seed: int, files: Mapping[str, Path]) -> list[Example]:
         """See `Domain.examples`. Prints how the rows were read, what was dropped and what stands twice."""
-        name = self.test if split == "test" and isinstance(self.test, str) else self.train
-        if isinstance(self.test, str):
-            pool = test = self._read(self.test, "test", files, told=split == "test")
+        two = isinstance(self.test, str)
+        name, tested = self._label(split if two else "train"), self._label("test")
+        if two:
+            pool = test = self._read("test", files, told=split == "test")
             if split == "train":
-                pool, dropped = apart(self._read(self.train, "train", files), test)
-                _tell(name, dropped, f"dropped, since the prompt is in {self.test}")
+                pool, dropped = apart(self._read("train", files), test)
+                _tell(name, dropped, f"dropped, since the prompt is in {tested}")
         else:
-            pool, test = held_out(self._read(self.train, "train", files), self.test)
+            pool, test = held_out(self._read("train", files), float(self.test))
             print(f"{name}: {len(test)} of its rows are held out for testing, {len(pool)} stay for training")
             if split == "test":
                 pool = [self._as_test(example) for example in test]
@@ -177,11 +218,16 @@ class Custom(Domain):
             self._check(drawn, name)
         return drawn
 
+    def _label(self, split: Split) -> str:
+        """What a split is read from, for messages."""
+        table = self._table(split)
+        return table.label if table else str(self.train if split == "train" else self.test)
+
     def _check(self, drawn: list[Example], name: str) -> None:
         """Checks responses by their answers, where that takes long."""
         for example in drawn:
             try:
-                _check_own(example.response, example.answer[self._scorer.key], self._scorer)
+                check_own(example.response, example.answer[self._scorer.key], self._scorer)
             except UserError:
                 raise
             except ValueError as error:
@@ -226,93 +272,22 @@ class Custom(Domain):
     def _as_test(self, example: Example) -> Example:
         """A row of the training file that is held out."""
         if example.answer[self._scorer.key] == []:
-            raise ValueError(f"{self.train}, row {_row(example)}: {NO_PATTERN}")
+            raise ValueError(f"{self.train}, row {_row(example)}: {NO_ANSWER}")
         return replace(example, id=f"test-{example.id.partition('-')[2]}")
 
-    def _read(self, place: str, split: Split, files: Mapping[str, Path], told: bool = True) -> list[Example]:
-        """The examples of a file, or of a folder's files; an id ends with the row's number."""
+    def _read(self, split: Split, files: Mapping[str, Path], told: bool = True) -> list[Example]:
+        """The examples of a file, of a folder's files or of a data set; an id ends with the row's number."""
         reading = Reading(self.shape, self.columns, self.prompt, self.system_prompt)
+        if table := self._table(split):
+            return read(table.label, files[table.name], split, split, self._scorer, reading, told, ".parquet")
+        place = self._label(split)
         found = []
-        for name in files:
+        for name, path in files.items():
             if name == place:
-                found += read(name, files[name], split, split, self._scorer, reading, told)
+                found += read(name, path, split, split, self._scorer, reading, told)
             elif PurePath(place) in PurePath(name).parents:
-                prefix = f"{split}-{PurePath(name).name}"
-                found += read(name, files[name], prefix, split, self._scorer, reading, told)
+                found += read(name, path, f"{split}-{PurePath(name).name}", split, self._scorer, reading, told)
         return found
-
-
-def read(
-    name: str,
-    path: Path,
-    prefix: str,
-    split: Split,
-    scorer: Scorer[Any],
-    reading: Reading | None = None,
-    told: bool = False,
-) -> list[Example]:
-    """The examples of a file.
-
-    Args:
-        name: Of the file, for messages.
-        path: Where it lies.
-        prefix: With which ids begin; the row's number follows.
-        split: What they are for.
-        scorer: Takes the answers.
-        reading: How rows are read.
-        told: Print how the rows were read.
-
-    Raises:
-        ValueError: a row is not as it should be; the message tells the first and how many more there are.
-    """
-    reading = reading or Reading()
-    examples, faults, seen = [], [], []
-    for row in _formats.read(name, path):
-        try:
-            if isinstance(row.values, ValueError):
-                raise row.values
-            seen.append(said := reading.conversation(row.values))
-            answer = {scorer.key: _wanted(said, split, scorer)}
-            examples.append(Example(f"{prefix}-{row.number:05d}", said.messages, said.response, answer))
-        except ValueError as error:
-            faults.append((row.place, one_line(error, 500)))
-    if faults:
-        (place, fault), more = faults[0], len(faults) - 1
-        rows = f"{place.split()[0]}{'s' if more > 1 else ''}"
-        raise ValueError(f"{name}, {place}: {fault}" + (f" ({more} more faulty {rows})" if more else ""))
-    if told:
-        print(f"{name}: {_described(seen)}")
-    return examples
-
-
-def _wanted(said: Conversation, split: Split, scorer: Scorer[Any]) -> Any:
-    """The answer to compare with, which the row's own response must give."""
-    if said.answer is not None:
-        for text in said.answer if isinstance(said.answer, list) else [said.answer]:
-            check_characters(text, "'answer'")
-        wanted = scorer.wanted(said.answer)
-    else:
-        wanted = scorer.default(said.response)
-        if wanted == []:
-            if split == "train":
-                return wanted
-            raise ValueError(NO_PATTERN)
-    if not scorer.slow:
-        _check_own(said.response, wanted, scorer)
-    return wanted
-
-
-def _check_own(response: str, wanted: Any, scorer: Scorer[Any]) -> None:
-    """Refuses a response that is wrong by its own answer."""
-    found, right, _ = scorer.judge(response, wanted) if wanted is not None else Verdict(None, 0.0)
-    if found is None:
-        raise ValueError("no answer can be read from 'response', so none could from a model's; mend it or the scorer")
-    if right < scorer.least:
-        shown = " and ".join(wanted) if isinstance(wanted, list) else wanted
-        raise ValueError(
-            f"'response' itself is wrong by its 'answer': it says {one_line(found, 60)!r}, and "
-            f"{one_line(shown, 60)!r} is wanted; mend one, or choose another scorer"
-        )
 
 
 def _check_choices(choices: tuple[str, ...], ignore_case: bool) -> None:
@@ -327,19 +302,11 @@ def _check_choices(choices: tuple[str, ...], ignore_case: bool) -> None:
             raise fail(f"choices: {shown(choice)} {why}; reword it")
 
 
-def _described(seen: Sequence[Conversation]) -> str:
-    """How many rows were read in which shape, and which columns were not."""
-    shapes = ", ".join(f"{count} as {shape}" for shape, count in Counter(said.shape for said in seen).most_common())
-    unused = list(dict.fromkeys(column for said in seen for column in said.unused))
-    listed = ", ".join(one_line(column, 40) for column in unused[:_LISTED]) + (", ..." if len(unused) > _LISTED else "")
-    return f"rows read: {shapes}; columns not used: {listed or 'none'}"
-
-
 def _tell(name: str, examples: list[Example], what: str) -> None:
     """A line for the log about rows of a file, or of a folder's files."""
     if examples:
         rows = [_row(example) for example in examples]
-        listed = ", ".join(rows[:_LISTED]) + (", ..." if len(rows) > _LISTED else "")
+        listed = ", ".join(rows[:LISTED]) + (", ..." if len(rows) > LISTED else "")
         print(f"{name}: {len(rows)} of its rows {what}: {listed}")
 
 
@@ -347,6 +314,3 @@ def _row(example: Example) -> str:
     """The number of an example's row, after the file's name where a folder has several."""
     name = example.id.partition("-")[2]
     return str(int(name)) if name.isdigit() else name
-
-
-_LISTED = 10
