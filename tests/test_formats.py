@@ -195,3 +195,14 @@ def test_a_folder_is_all_of_its_files(tmp_path, monkeypatch, capsys):
     assert sorted(example.id for example in found) == ids
     assert "train/part.csv: rows read: 2 as prompt; columns not used: none\n" in capsys.readouterr().out
     assert domains.build({"domain": "custom", "train": "none", "test": "test"}).data("train")[0] == "none"
+
+
+def test_a_folder_inside_a_folder_is_not_read_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("all", "all/test"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "part.csv").write_bytes(FORMATS[".csv"]([{"prompt": folder, "response": "4"}]))
+    known = domains.build({"domain": "custom", "train": "all", "test": "./all/test/"})
+    files = {name: tmp_path / name for name in known.data("train")}
+    found = [known.examples(split, None, 0, files) for split in ("train", "test")]
+    assert [[e.messages[0]["content"] for e in examples] for examples in found] == [["all"], ["all/test"]]

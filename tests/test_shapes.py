@@ -91,6 +91,18 @@ def test_the_same_conversation_in_every_shape_gives_the_same_ids_and_mask(pairs,
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("column", ["answer_id", "answer_type", "system_id", "completions", "inputs", "prompt_id"])
+def test_a_column_with_a_name_of_its_own_is_no_misspelt_one(column):
+    assert Reading().conversation({"prompt": ASKED, "response": SAID, column: "x"}).unused == (column,)
+
+
+def test_with_columns_no_spelling_is_guessed_at():
+    row = {"prompt": ASKED, "response": SAID, "answers": "x"}
+    with pytest.raises(ValueError, match=r"^unknown key 'answers'; did you mean 'answer'\?$"):
+        Reading().conversation(row)
+    assert Reading(columns={"response": "response"}).conversation(row).unused == ("answers",)
+
+
 def test_what_is_not_used_is_named_once(tmp_path, capsys):
     path = tmp_path / "test.jsonl"
     rows = [{"prompt": ASKED, "response": SAID, "id": 1}, {"id": 2, "instruction": "a", "output": "b", "source": "x"}]

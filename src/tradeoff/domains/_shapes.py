@@ -39,6 +39,7 @@ OPTIONAL = ("answer", "system")
 KNOWN = tuple(dict.fromkeys([name for names in SHAPES.values() for name in names] + [*OPTIONAL]))
 ROLES = ["system", "user", "assistant"]
 FROM = {"human": "user", "gpt": "assistant", **{role: role for role in ROLES}}
+LIKELY, SURE = 0.7, 0.82  # of a column that is needed, and of one that may be left out: answer_id is none
 TOOLS = ("tool", "function", "tool_call", "tool_response", "observation", "function_call")
 
 
@@ -93,7 +94,10 @@ class Reading:
         used = {*used, *OPTIONAL}
         unused = [*unused, *(fields.named(key) for key in fields.values if key not in used)]
         if not self.columns and self.prompt is None:
-            _check_spelling(unused, [key for key in (*SHAPES[shape], *OPTIONAL) if key not in fields])
+            optional = [
+                key for key in (*OPTIONAL, "input") if key not in fields and (key != "input" or shape == "alpaca")
+            ]
+            _check_spelling(unused, optional, likeness=SURE)
         return Conversation(messages, response, fields.get("answer"), shape, tuple(unused))
 
     def _fields(self, row: Mapping[str, Any]) -> tuple[_Fields, list[str]]:
@@ -309,10 +313,10 @@ def _check_order(roles: list[str], last: str) -> None:
         raise ValueError(f"turn {len(roles)}: the last turn is the {roles[-1]}'s and should be the {last}'s; {remedy}")
 
 
-def _check_spelling(unused: Sequence[str], missing: Sequence[str], where: str = "") -> None:
+def _check_spelling(unused: Sequence[str], missing: Sequence[str], where: str = "", likeness: float = LIKELY) -> None:
     """Refuses a column that is not used and looks like one that is missing."""
     for key in missing:
-        if near := difflib.get_close_matches(key, unused, 1, 0.7):
+        if near := difflib.get_close_matches(key, unused, 1, likeness):
             raise ValueError(f"{where}unknown key {shown(near[0])}; did you mean {key!r}?")
 
 

@@ -285,7 +285,7 @@ class Custom(Domain):
         for name, path in files.items():
             if name == place:
                 found += read(name, path, split, split, self._scorer, reading, told)
-            elif PurePath(place) in PurePath(name).parents:
+            elif PurePath(name).parent == PurePath(place):
                 found += read(name, path, f"{split}-{PurePath(name).name}", split, self._scorer, reading, told)
         return found
 
