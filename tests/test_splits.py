@@ -124,6 +124,23 @@ def test_one_file_gives_both_splits(file, capsys):
     assert len(domain(test=7).examples("test", None, 0, files)) == 7
 
 
+@pytest.mark.parametrize(("supervise", "dropped"), [("last", 0), ("all", 1)])
+def test_a_conversation_that_would_teach_a_test_item_s_answer_on_its_way_is_dropped(
+    file, tmp_path, capsys, supervise, dropped
+):
+    turns = [
+        {"role": role, "content": text}
+        for role, text in zip(["user", "assistant"] * 2, ["a?", "b", "c?", "d"], strict=True)
+    ]
+    files = file([{"messages": turns}, {"prompt": "else", "response": "4"}])
+    files["test.jsonl"] = tmp_path / "test.jsonl"
+    files["test.jsonl"].write_text(json.dumps({"messages": turns[:2]}))
+    found = domain(test="test.jsonl", supervise=supervise).examples("train", None, 0, files)
+    assert len(found) == 2 - dropped
+    assert all(example.all_turns == (supervise == "all") for example in found)
+    assert ("1 of its rows dropped, since the prompt is in test.jsonl: 1\n" in capsys.readouterr().out) == bool(dropped)
+
+
 def test_near_duplicates_of_test_items_are_kept_and_told(file, tmp_path, capsys):
     files = file([{"prompt": STORY, "response": "4"}, {"prompt": "else", "response": "4"}])
     files["test.jsonl"] = tmp_path / "test.jsonl"

@@ -46,12 +46,15 @@ def held_out(examples: Sequence[Example], part: float) -> tuple[list[Example], l
 
 
 def apart(train: Iterable[Example], test: Iterable[Example]) -> tuple[list[Example], list[Example]]:
-    """Training examples whose prompt is no test item's, and those whose prompt is, however it is spaced or composed."""
+    """Training examples that answer no test item's prompt, and those that do, however it is spaced or composed.
+
+    One whose earlier turns are supervised answers the prompts of these too.
+    """
     tested = {prompt_of(example) for example in test}
     kept: list[Example] = []
     dropped: list[Example] = []
     for example in train:
-        (dropped if prompt_of(example) in tested else kept).append(example)
+        (dropped if tested & _answered(example) else kept).append(example)
     return kept, dropped
 
 
@@ -95,6 +98,13 @@ def prompt_of(example: Example) -> tuple[str, ...]:
     """An example's turns in the form in which they are compared: composed, and with single spaces."""
     texts = (unicodedata.normalize("NFC", " ".join(message["content"].split())) for message in example.messages)
     return tuple(f"{message['role']}: {text}" for message, text in zip(example.messages, texts, strict=True))
+
+
+def _answered(example: Example) -> set[tuple[str, ...]]:
+    """The prompts whose answers are supervised."""
+    prompt = prompt_of(example)
+    earlier = [place for place, turn in enumerate(example.messages) if turn["role"] == "assistant"]
+    return {prompt, *(prompt[:place] for place in earlier if example.all_turns)}
 
 
 def _asked(example: Example) -> str:

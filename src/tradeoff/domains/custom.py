@@ -199,20 +199,19 @@ class Custom(Domain):
         two = isinstance(self.test, str)
         name, tested = self._label(split if two else "train"), self._label("test")
         if two:
-            pool = test = self._read("test", files, told=split == "test")
-            if split == "train":
-                pool, dropped = apart(self._read("train", files), test)
-                _tell(name, dropped, f"dropped, since the prompt is in {tested}")
+            test = self._read("test", files, told=split == "test")
+            train = self._read("train", files) if split == "train" else []
         else:
-            pool, test = held_out(self._read("train", files), float(self.test))
-            print(f"{name}: {len(test)} of its rows are held out for testing, {len(pool)} stay for training")
-            if split == "test":
-                pool = [self._as_test(example) for example in test]
+            train, test = held_out(self._read("train", files), float(self.test))
+            print(f"{name}: {len(test)} of its rows are held out for testing, {len(train)} stay for training")
+            test = [self._as_test(example) for example in test] if split == "test" else test
+        pool = test
         if split == "train":
+            learned = [replace(example, all_turns=self.supervise == "all") for example in train]
+            pool, dropped = apart(learned, test)
+            _tell(name, dropped, f"dropped, since the prompt is in {tested if two else 'what is held out'}")
             _tell(name, near(pool, test), "kept, though the prompt is nearly a test item's; look at them")
         _tell(name, repeated(pool), "kept, though the prompt stands in an earlier row")
-        if split == "train" and self.supervise == "all":
-            pool = [replace(example, all_turns=True) for example in pool]
         drawn = draw(pool, count, f"{self.kind} {split} {seed}", name)
         if split == "test" and self._scorer.slow:
             self._check(drawn, name)
