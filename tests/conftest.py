@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-LONG = ["smoke", "airgapped", "families", "report", "study", "checkpoints", "losses"]
+LONG = ["smoke", "airgapped", "families", "report", "own_data", "study", "checkpoints", "losses"]
 
 
 def pytest_collection_modifyitems(items):

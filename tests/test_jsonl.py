@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tradeoff import domains
-from tradeoff.domains import _scorers, jsonl
+from tradeoff.domains import _rows, _scorers, _splits, custom
 
 GOOD = '{"prompt": "2 + 2?", "response": "4"}'
 SCORERS = ("exact", "number", "choice", "contains", "regex")
@@ -57,7 +57,11 @@ def prompts(examples):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"test": "./train.jsonl"}, "train and test are one file, train.jsonl; a test item must not be trained on"),
+        (
+            {"test": "./train.jsonl"},
+            "train and test are one file, train.jsonl; a test item must not be trained on: "
+            "name another, or hold out a share of it with test: 0.2",
+        ),
         ({"tolerance": 0.1}, "tolerance: the scorer exact has none; remove it, or let scorer be number"),
         ({"choices": ["a", "b"]}, "choices: the scorer exact has none; remove them, or let scorer be choice"),
         ({"scorer": "choice"}, "choices: the scorer choice chooses from at least two; list them"),
@@ -77,21 +81,22 @@ def prompts(examples):
         ({"max_new_tokens": 0}, "Input should be greater than or equal to 1"),
         (
             {"scorer": "fuzzy"},
-            "Input should be 'exact', 'number', 'choice', 'contains' or 'regex'",
+            "scorer: unknown scorer 'fuzzy'; choose from exact, number, choice, contains, regex, f1, rouge_l, "
+            "chrf, json, json_valid, code, or name a function of your own such as my_scorers.py:score",
         ),
     ],
 )
 def test_options_that_contradict_are_refused(options, message):
     options = {"train": "train.jsonl", "test": "test.jsonl", **options}
     with pytest.raises(ValidationError) as error:
-        TypeAdapter(jsonl.Jsonl).validate_json(json.dumps(options), strict=True)
+        TypeAdapter(custom.Custom).validate_json(json.dumps(options), strict=True)
     assert error.value.errors()[0]["msg"] == message
 
 
 def test_options_come_from_json():
     options = {"train": "a", "test": "b", "scorer": "choice", "choices": ["yes", "no"], "tolerance": 0}
-    read = TypeAdapter(jsonl.Jsonl).validate_json(json.dumps(options), strict=True)
-    assert read == jsonl.Jsonl("a", "b", scorer="choice", choices=("yes", "no"))
+    read = TypeAdapter(custom.Custom).validate_json(json.dumps(options), strict=True)
+    assert read == custom.Custom("a", "b", scorer="choice", choices=("yes", "no"))
     assert read.max_new_tokens == 256
     assert read.data("test") == ("b",)
     assert read.data("train") == ("a", "b")
@@ -152,14 +157,25 @@ REFUSED = [
     ('{"prompt": "a", "prompt": "b"}', "the key 'prompt' stands twice; remove one"),
     ('{"a": 1e9999999999999999999}', "the number 1e9999999999999999999 is too large; write a smaller one"),
     ({"prompt": "a", "respones": "b"}, "unknown key 'respones'; did you mean 'response'?"),
-    ({"id": 7}, "unknown key 'id'; choose from messages, prompt, response, answer"),
+    ({"id": 7}, "has no prompt, only id; name its column, such as columns: {prompt: id}"),
+    ({"promt": "a", "response": "b"}, "unknown key 'promt'; did you mean 'prompt'?"),
+    ({"prompt": "a", "response": "b", "anwser": "b"}, "unknown key 'anwser'; did you mean 'answer'?"),
     ({}, "'prompt' is missing; add it, or 'messages'"),
-    ({"prompt": "a", "messages": [TURN], "response": "b"}, "both 'prompt' and 'messages'; keep one"),
+    (
+        {"prompt": "a", "messages": [TURN], "response": "b"},
+        "both 'prompt' and 'messages'; keep one, or say which with shape",
+    ),
     ({"prompt": "a"}, "'response' is missing; add it"),
-    ({"prompt": 1, "response": "b"}, "'prompt' should be text, got a number; put it in quotes"),
-    ({"prompt": "a", "response": True}, "'response' should be text, got true or false; put it in quotes"),
-    ({"prompt": " \n", "response": "b"}, "'prompt' is empty; write it, or remove the line"),
-    ({"prompt": "a", "response": ""}, "'response' is empty; write it, or remove the line"),
+    (
+        {"prompt": 1, "response": "b"},
+        "'prompt' should be text, got a number; put it in quotes, or make the column text",
+    ),
+    (
+        {"prompt": "a", "response": True},
+        "'response' should be text, got true or false; put it in quotes, or make the column text",
+    ),
+    ({"prompt": " \n", "response": "b"}, "'prompt' is empty; write it, or remove the row"),
+    ({"prompt": "a", "response": ""}, "'response' is empty; write it, or remove the row"),
     ('{"prompt": "\\ud83d", "response": "b"}', "'prompt' holds half a character ('\\ud83d'); mend the escape"),
     (
         '{"prompt": "a", "response": "b", "answer": "\\ude00"}',
@@ -178,14 +194,14 @@ REFUSED = [
         "turn 1: should be an object, got text; write one of 'role' and 'content'",
     ),
     (
-        {"messages": [{"from": "human", "value": "a"}], "response": "b"},
-        "turn 1: unknown key 'from'; did you mean 'role'?",
+        {"messages": [{"form": "human", "value": "a"}], "response": "b"},
+        "turn 1: 'role' is missing; add it",
     ),
     ({"messages": [{"content": "a"}], "response": "b"}, "turn 1: 'role' is missing; add it"),
     ({"messages": [{"role": "user"}], "response": "b"}, "turn 1: 'content' is missing; add it"),
     (
         {"messages": [{"role": "user", "content": ["a"]}], "response": "b"},
-        "turn 1: 'content' should be text, got a list; put it in quotes",
+        "turn 1: 'content' should be text, got a list; put it in quotes, or make the column text",
     ),
     (
         {"messages": [TURN, {"role": "asistant", "content": "a"}], "response": "b"},
@@ -207,7 +223,7 @@ REFUSED = [
     ),
     (
         {"messages": [TURN, {"role": "assistant", "content": "a"}], "response": "b"},
-        "turn 2: the last turn is the assistant's and should be the user's; move it to 'response'",
+        "the messages end with the assistant's turn, and there is 'response'; keep one",
     ),
     (
         {"messages": [{"role": "system", "content": "a"}], "response": "b"},
@@ -277,7 +293,7 @@ REFUSED = [
         "'answer' is empty; write it, or leave the key out",
         "contains",
     ),
-    ({"prompt": "a", "response": "b"}, "'answer' is missing; add the pattern that a right response has", "regex"),
+    ({"prompt": "a", "response": "b"}, "'answer' is missing; add what a right response has or passes", "regex"),
     (
         {"prompt": "a", "response": "b", "answer": "(b"},
         "'answer' is no regular expression (missing ) at position 2); mend '(b'",
@@ -329,11 +345,11 @@ def test_of_several_faults_the_first_is_told_and_the_others_counted(write):
 def test_a_file_without_lines_and_no_file_are_refused(write, tmp_path):
     with pytest.raises(ValueError) as error:
         domain().examples("test", None, 0, write(test=["", " "]))
-    assert str(error.value) == 'test.jsonl: is empty; write a line such as {"prompt": "2 + 2?", "response": "4"}'
+    assert str(error.value) == 'test.jsonl: is empty; write a row such as {"prompt": "2 + 2?", "response": "4"}'
     for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(ValueError) as error:
             domain().examples("test", None, 0, {"test.jsonl": path})
-        assert str(error.value) == f"test.jsonl: cannot be read ({why}); name a file of JSON lines"
+        assert str(error.value) == f"test.jsonl: cannot be read ({why}); name a file of examples"
 
 
 @given(content=st.binary(max_size=60) | st.text('{}[]":,\\u prompesn0\n', max_size=60).map(str.encode))
@@ -341,10 +357,10 @@ def test_any_bytes_are_lines_or_one_line_of_reproach(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     path.write_bytes(content)
     with suppress(ValueError):
-        assert jsonl.read("any.jsonl", path, "test", _scorers.Exact(True))
+        assert _rows.read("any.jsonl", path, "test", "test", _scorers.Exact(True))
         return
     with pytest.raises(ValueError, match=r"\Aany\.jsonl(, line \d+)?: [^\n]*; [^\n]*\Z"):
-        jsonl.read("any.jsonl", path, "test", _scorers.Exact(True))
+        _rows.read("any.jsonl", path, "test", "test", _scorers.Exact(True))
 
 
 # Draws
@@ -372,21 +388,23 @@ def test_a_training_line_whose_prompt_is_tested_is_dropped_and_told(write, capsy
     kept = domain().examples("train", None, 0, files)
     assert sorted(prompts(kept)) == ["What is 0?", "What is 1?", "What is 3?", "What is 3?"]
     assert capsys.readouterr().out == (
-        "train.jsonl: 14 of its lines dropped, since the prompt is in test.jsonl: "
+        "train.jsonl: rows read: 16 as prompt, 2 as messages; columns not used: none\n"
+        "train.jsonl: 14 of its rows dropped, since the prompt is in test.jsonl: "
         "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...\n"
-        "train.jsonl: 1 of its lines kept, though the prompt stands on an earlier line: 18\n"
+        "train.jsonl: 2 of its rows kept, though the prompt is nearly a test item's; look at them: 17, 18\n"
+        "train.jsonl: 1 of its rows kept, though the prompt stands in an earlier row: 18\n"
     )
     assert not set(prompts(kept[:0])) & set(prompts(domain().examples("test", None, 0, files)))
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "test.jsonl: rows read: 28 as prompt; columns not used: none\n"
 
 
 def test_dropped_and_repeated_lines_are_told_apart_by_pure_functions(write):
     files = write(train=[GOOD, '{"prompt": "3  + 3?", "response": "5"}', GOOD])
-    train, test = (jsonl.read(n, files[n], n[:-6], _scorers.Exact(True)) for n in ("train.jsonl", "test.jsonl"))
-    kept, dropped = jsonl.apart(train, test)
+    train, test = (_rows.read(n, files[n], n[:-6], n[:-6], _scorers.Exact(True)) for n in ("train.jsonl", "test.jsonl"))
+    kept, dropped = _splits.apart(train, test)
     assert [e.id for e in kept] == ["train-00001", "train-00003"]
     assert [e.id for e in dropped] == ["train-00002"]
-    assert [e.id for e in jsonl.repeated(kept)] == ["train-00003"]
+    assert [e.id for e in _splits.repeated(kept)] == ["train-00003"]
 
 
 def test_a_training_file_of_test_items_leaves_nothing(write):

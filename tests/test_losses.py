@@ -96,6 +96,30 @@ def test_losses_are_float32_whatever_the_hidden_states():
     assert not torch.equal(nll_T, nll_T.bfloat16().float())
 
 
+@pytest.mark.parametrize("how", [{}, {"packed": True}, {"share": True}])
+def test_masked_places_are_targets_of_none_and_read_by_all(how):
+    data = tiny.sequences(6, masked=True)
+    data = [
+        replace(
+            s,
+            ids=OPENING + s.ids,
+            prompt_length=len(OPENING) + max(s.prompt_length, 1),
+            masked=tuple(len(OPENING) + n for n in s.masked),
+        )
+        for s in data
+    ]
+    whole, numbers = [replace(s, masked=()) for s in data], list(range(6))
+    losses = TokenLosses(tiny.model())
+    found_T = losses(batches.collate(numbers, data, tiny.END_ID, **how))
+    all_T = losses(batches.collate(numbers, whole, tiny.END_ID))
+    kept = [place in s.supervised for s, full in zip(data, whole, strict=True) for place in full.supervised]
+    assert 0 < sum(kept) < len(kept)
+    assert [s.targets for s in data] == [len(s.supervised) for s in data]
+    torch.testing.assert_close(found_T, all_T[torch.tensor(kept)])
+    batch = batches.collate(numbers, data, tiny.END_ID, **how)
+    assert batch.sequence_T.bincount().tolist() == [s.targets for s in data]
+
+
 # Documents
 
 

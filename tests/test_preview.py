@@ -1,5 +1,6 @@
 """Before any hour is spent: the preview shows what is trained on, the plan says what it costs."""
 
+import json
 import re
 from pathlib import Path
 
@@ -73,6 +74,26 @@ def test_the_preview_says_how_the_model_is_prompted(folder):
     tiny.tokenizer(templates.template("gemma"), eos=tiny.END).save_pretrained(place)
     text = preview.preview(study(models={"tiny": {"source": folder}}), "tiny", "shop_mini", 1)
     assert "a system turn: opens the first user turn\n" in text
+
+
+def test_the_preview_marks_every_turn_that_is_supervised(folder, tmp_path):
+    turns = [
+        {"role": role, "content": text}
+        for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
+    ]
+    for name, more in (("train", ""), ("test", "x")):
+        rows = [{"messages": [{**turns[0], "content": f"a{more}"}, *turns[1:]]}]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    own = {"domain": "custom", "train": str(tmp_path / "train.json"), "test": str(tmp_path / "test.json")}
+    for supervise, marked in (("last", ["d"]), ("all", ["b", "d"])):
+        asked = study(
+            models={"tiny": {"source": folder}},
+            domains={"own": {**own, "supervise": supervise}},
+            data={"train": 1, "test": "all"},
+        )
+        text = preview.preview(asked, "tiny", "own", 1)
+        assert re.findall(r"⟦(.*?)⟧", text.split("\n\n")[1])[1:] == [f"{said}{tiny.END}" for said in marked]
+        assert f"end tokens ({tiny.END}) supervised: {len(marked)} in 1 examples" in text
 
 
 def test_the_context_of_a_model_bounds_an_example_s_length(folder):

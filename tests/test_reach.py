@@ -39,14 +39,17 @@ SCORING = [
     ("shop_mini", "shop_mini.py", "ignore_case=True", "ignore_case=False"),
     ("medcalc_mini", "_medcalc_rules.py", "def read_answer(", "def read_answer(more=1, *, "),
     ("medcalc", "medcalc.py", "def _result(", "def _result(more=1, *, "),
-    ("jsonl", "jsonl.py", "invalid=found is None", "invalid=not found"),
+    ("custom", "custom.py", "invalid=found is None", "invalid=not found"),
+    ("custom", "custom.py", "file_of(self.scorer),", "file_of(self.scorer), 'else',"),
 ]
 EXAMPLES = [
+    ("custom", "_shapes.py", '"gpt": "assistant"', '"gpt": "user"'),
+    ("custom", "_splits.py", "SHINGLE = 3", "SHINGLE = 4"),
     ("shop_mini", "shop_mini.py", "_TRIES = 1000", "_TRIES = 999"),
     ("shop_mini", "shop_mini.py", '"Exact": 0.42', '"Exact": 0.43'),
     ("medcalc_mini", "_medcalc_rules.py", "def limits(", "def limits(more=1, *, "),
     ("medcalc", "medcalc.py", "def _example(", "def _example(more=1, *, "),
-    ("jsonl", "_scorers.py", "LONGEST_PATTERN = 1000", "LONGEST_PATTERN = 999"),
+    ("custom", "_scorers.py", "LONGEST_PATTERN = 1000", "LONGEST_PATTERN = 999"),
     ("esci_cot", "esci.py", "_CUT = ", "_CUT = 1 + "),
     ("metamath", "../draws.py", "def draw(", "def draw(more=1, *, "),
 ]

@@ -5,8 +5,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import torch
+import yaml
 
+from tradeoff import study
 from tradeoff.methods import Tokens
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +46,32 @@ def test_the_map_is_the_tree():
     assert not missing, f"in src/tradeoff and not on the map: {missing}"
     folders = {f"{p.parts[0]}/" for p in tracked() if len(p.parts) > 1} - {"src/"}
     assert {f for f in folders if not any(n.startswith(f) for n in named)} == set()
+
+
+def test_the_walk_through_a_domain_of_one_s_own_is_what_it_says(tmp_path, monkeypatch, capsys):
+    """Its file and its study, put into the default one, give both splits; its mistake is told as it says."""
+    walk = README.split("## Your own domain")[1].split("\n## ")[0]
+    lines = re.search(r"```json\n(.*?)```", walk, re.S)[1]
+    own = yaml.safe_load(re.search(r"```yaml\n(.*?)```", walk, re.S)[1])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tickets.jsonl").write_text(lines)
+    default = yaml.safe_load((ROOT / "config/quickstart.yaml").read_text())
+    (tmp_path / "tickets.yaml").write_text(yaml.safe_dump({**default, **own}))
+    asked = study.load(tmp_path / "tickets.yaml")
+    asked.check_files()
+    domain = asked.domains["tickets"]
+    files = asked.read_by("tickets", "train")
+    found = {split: domain.examples(split, None, 0, files) for split in ("train", "test")}
+    assert sum(map(len, found.values())) == lines.count("\n")
+    assert all(found.values())
+    assert all(domain.score(e.response, e.answer).values["accuracy"] == 1 for e in found["test"])
+    assert "rows read: 10 as messages; columns not used: none" in capsys.readouterr().out
+    first, second, rest = lines.split("\n", 2)
+    second = "contnet".join(second.rsplit("content", 1))
+    (tmp_path / "tickets.jsonl").write_text("\n".join([first, second, rest]))
+    with pytest.raises(ValueError) as error:
+        domain.examples("train", None, 0, files)
+    assert str(error.value) in " ".join(walk.split())
 
 
 def test_the_example_of_a_method_is_what_it_says():

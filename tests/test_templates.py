@@ -3,6 +3,8 @@
 import ast
 import datetime
 import re
+from dataclasses import replace
+from itertools import groupby
 
 import pytest
 import templates
@@ -69,6 +71,34 @@ def test_the_target_is_the_response_and_one_end_of_turn(name, turns):
     for _, said in turns:
         assert decode(prompt).count(said) == 1
     assert decode([target[-1]]) == templates.tokenizer(name).eos_token or name.startswith("phi")
+
+
+LONG = [("system", SYSTEM), ("user", FIRST), ("assistant", EARLIER), ("user", ASKED)]
+# What these write ahead of the last answer, or leave out of an earlier one, is reasoning's.
+ONLY_LAST = {*REASONING_ALONE, "gptoss", "qwen3", "qwen3_5_nothink", "qwen3_5_think", "qwen3_6"}
+
+
+def test_every_turn_is_supervised_up_to_its_end_or_the_message_says_that_it_cannot_be(name):
+    of = chat(name)
+    asked = replace(example(LONG, REASONED if name in REASONING_ALONE else ANSWER), all_turns=True)
+    if name in ONLY_LAST:
+        remedy = "put the reasoning" if name in REASONING_ALONE else "once another follows, .*; write supervise: last"
+        with pytest.raises(UserError, match=rf"\Amodels\.{name}: example train-00001: [^\n]*{remedy}"):
+            of.encode(asked)
+        return
+    sequence = of.encode(asked)
+    runs = [[place for _, place in run] for _, run in groupby(enumerate(sequence.supervised), lambda p: p[1] - p[0])]
+    assert len(runs) == 2
+    for run, (place, said) in zip(runs, ((2, EARLIER), (4, ANSWER)), strict=True):
+        prompt = of.prompt_ids(of.prompt(asked.messages[:place]))
+        assert list(sequence.ids[: run[0]]) == prompt
+        target = [sequence.ids[n] for n in run]
+        assert (target[-1] in of.ends) == (name not in NO_END or said == ANSWER)
+        assert not set(target[:-1]) & of.ends
+        assert of.tokenizer.decode(target, skip_special_tokens=True).strip() == said
+    last = of.encode(replace(asked, all_turns=False))
+    assert last.ids == sequence.ids
+    assert last.prompt_length == runs[1][0]
 
 
 @pytest.mark.parametrize("turns", TURNS.values(), ids=TURNS.keys())

@@ -1,5 +1,6 @@
 """Examples to tokens: one end, one begin, the same prompt everywhere, nothing masked or trained by accident."""
 
+from dataclasses import replace
 from itertools import chain
 
 import pyarrow.parquet as pq
@@ -182,6 +183,49 @@ def test_examples_that_are_too_long_are_dropped_and_counted_and_none_left_stops(
     assert pq.read_table(tmp_path / "tokens.parquet").num_rows == 1
     with pytest.raises(UserError, match="max_length"):
         encode_file(tiny_base, tmp_path / "train.jsonl", 8, tmp_path / "none.parquet")
+
+
+def test_several_supervised_turns_are_one_sequence_with_a_mask_between_them(tmp_path, tiny_tokenizer):
+    turns = [
+        ("system", "Be brief."),
+        ("user", "hi"),
+        ("assistant", "yes"),
+        ("user", "why?"),
+        ("assistant", "so"),
+        ("user", "no"),
+    ]
+    messages = tuple({"role": role, "content": text} for role, text in turns)
+    chat, asked = Chat(tiny_tokenizer), Example("train-00001", messages, "ok", {}, all_turns=True)
+    data.write(tmp_path / "train.jsonl", [asked], {})
+    assert data.read(tmp_path / "train.jsonl") == [asked]
+    sequence, merges = chat.encode_and_compare(asked)
+    learned = tiny_tokenizer.decode([sequence.ids[place] for place in sequence.supervised])
+    assert learned == f"yes{tiny.END}so{tiny.END}ok{tiny.END}"
+    assert not merges
+    last = chat.encode(replace(asked, all_turns=False))
+    assert (last.ids, last.masked, last.targets) == (sequence.ids, (), 3)
+    tokens.write(tmp_path / "tokens.parquet", [sequence, last])
+    assert tokens.read(tmp_path / "tokens.parquet") == [sequence, last]
+
+
+@given(st.lists(st.tuples(st.text("ab\n =2é", min_size=1), st.text("ab\n =2é", min_size=1)), min_size=1, max_size=4))
+@pytest.mark.parametrize("options", [{}, {"template": None}, {"merges": (("=", "2"), ("Ċ", "2"), ("a", "b"))}])
+def test_every_supervised_turn_begins_where_its_prompt_ends(options, pairs):
+    chat = Chat(tiny.tokenizer(**options))
+    turns = [
+        {"role": role, "content": text}
+        for pair in pairs
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    asked = Example("train-00001", tuple(turns[:-1]), turns[-1]["content"], {}, all_turns=True)
+    sequence, merges = chat.encode_and_compare(asked)
+    supervised = set(sequence.supervised)
+    begins = [place for place in supervised if place - 1 not in supervised]
+    assert len(begins) == len(pairs)
+    for place, begin in zip(range(1, len(turns), 2), sorted(begins), strict=True):
+        prompt = chat.prompt_ids(chat.prompt(turns[:place]))
+        assert merges or list(sequence.ids[:begin]) == prompt
+        assert chat.tokenizer.decode(sequence.ids[:begin]) == chat.tokenizer.decode(prompt)
 
 
 # Steps and micro-batches

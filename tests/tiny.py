@@ -99,13 +99,16 @@ def base_folder(folder: Path, of: PreTrainedModel | None = None) -> Path:
     return base
 
 
-def sequences(count: int = 9, longest: int = 24, seed: int = 0) -> list[Sequence]:
-    """Random sequences of 4 to `longest` tokens, of which a part is prompt."""
+def sequences(count: int = 9, longest: int = 24, seed: int = 0, masked: bool = False) -> list[Sequence]:
+    """Random sequences of 4 to `longest` tokens, of which a part is prompt and, if asked for, some later tokens too."""
     draw = random.Random(seed)
     found = []
     for number in range(count):
         ids = tuple(draw.randrange(256) for _ in range(draw.randint(4, longest)))
-        found.append(Sequence(f"train-{number:05}", ids, draw.randint(0, len(ids) - 2)))
+        start = draw.randint(0, len(ids) - 2)
+        later = range(max(start, 1), len(ids) - 1)
+        places = sorted(draw.sample(later, len(later) // 2)) if masked else []
+        found.append(Sequence(f"train-{number:05}", ids, start, tuple(places)))
     return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tradeoff import domains
+from tradeoff import domains, hub
 from tradeoff.domains import Example
 from tradeoff.errors import UserError, command
 from tradeoff.provenance import canonical_json, carded, sha256_file, write_json, write_whole
@@ -48,7 +48,7 @@ def write(path: Path, examples: Iterable[Example], card: dict[str, Any]) -> None
 
 def read(path: Path) -> list[Example]:
     """Reads examples that `draw` wrote; see `carded`."""
-    return [Example(r["id"], tuple(r["messages"]), r["response"], r["answer"]) for r in read_rows(carded(path))]
+    return [Example(**{**row, "messages": tuple(row["messages"])}) for row in read_rows(carded(path))]
 
 
 def main() -> None:
@@ -63,7 +63,8 @@ def main() -> None:
 
 def located(files: dict[str, str]) -> dict[str, Path]:
     """The files of `Study.read_by`, of which those with a card are read where the card says."""
-    return {name: fetched(Path(path)) if name in registry() else Path(path) for name, path in files.items()}
+    carded = {name for name in files if name in registry() or hub.NAME.fullmatch(name)}
+    return {name: fetched(Path(path)) if name in carded else Path(path) for name, path in files.items()}
 
 
 if __name__ == "__main__":

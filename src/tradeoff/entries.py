@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from dataclasses import fields as dataclass_fields
 from decimal import Decimal, InvalidOperation
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, TypeAdapter, ValidationError, WithJsonSchema
@@ -59,9 +59,15 @@ Rate = Annotated[str, BeforeValidator(_rate), WithJsonSchema({"type": ["string",
 
 
 def _built(
-    key: str, example: str, package: ModuleType, find: Callable[[str], type[T]], options: str
+    key: str,
+    example: str,
+    package: ModuleType,
+    find: Callable[[str], type[T]],
+    options: str,
+    aliases: Collection[str] = (),
 ) -> Callable[[object], T]:
-    """Reads a mapping whose `key` names a class and whose other keys are the class's fields."""
+    """Reads a mapping whose `key` names a class, perhaps by an alias, and whose other keys are the class's fields."""
+    names = [*package.names(), *aliases]
 
     def read(value: object) -> T:
         if not isinstance(value, dict) or key not in value:
@@ -69,8 +75,8 @@ def _built(
             raise fail(f"a {what} is a mapping with a {key}, such as {{{key}: {example}}}")
         parameters = dict(value)
         name = parameters.pop(key)
-        if name not in package.names():
-            raise fail(f"unknown {key} {shown(name)}; {nearest(name, package.names())}")
+        if name not in names:
+            raise fail(f"unknown {key} {shown(name)}; {nearest(name, names)}")
         return _with_fields(find(name), name, parameters, options)
 
     return read
@@ -95,13 +101,20 @@ def _with_fields(cls: type[T], name: str, parameters: dict[Any, Any], options: s
         raise fail(f"{key}: should be {' or '.join(messages)}, got {shown(parameters[key])}") from None
 
 
-def _schema(key: str, package: ModuleType, find: Callable[[str], type[Any]]) -> dict[str, Any]:
+def _schema(
+    key: str, package: ModuleType, find: Callable[[str], type[Any]], aliases: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """One alternative for each class."""
+
+    def called(name: str) -> dict[str, Any]:
+        others = [alias for alias, known in aliases.items() if known == name]
+        return {"enum": [name, *others]} if others else {"const": name}
+
     return {
         "oneOf": [
             schema
             | {
-                "properties": {key: {"const": name}, **schema.get("properties", {})},
+                "properties": {key: called(name), **schema.get("properties", {})},
                 "required": [key, *schema.get("required", [])],
                 "additionalProperties": False,
             }
@@ -134,8 +147,8 @@ MethodEntry = Annotated[
 ]
 DomainEntry = Annotated[
     InstanceOf[domains.Domain],
-    BeforeValidator(_built("domain", "shop_mini", domains, domains.kind, "options")),
-    WithJsonSchema(_schema("domain", domains, domains.kind)),
+    BeforeValidator(_built("domain", "shop_mini", domains, domains.kind, "options", domains.ALIASES)),
+    WithJsonSchema(_schema("domain", domains, domains.kind, domains.ALIASES)),
 ]
 
 
@@ -190,7 +203,7 @@ Domains = Annotated[
         {
             "type": "object",
             "minProperties": 1,
-            "patternProperties": {NAME: _schema("domain", domains, domains.kind)},
+            "patternProperties": {NAME: _schema("domain", domains, domains.kind, domains.ALIASES)},
             "additionalProperties": False,
         },
     ),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 
-from tradeoff import sources
+from tradeoff import hub, sources
 from tradeoff.errors import UserError, command
 from tradeoff.models.chat import Chat
 from tradeoff.models.import_base import source_chat, source_context
+from tradeoff.sources import registry
 from tradeoff.study import Study, from_command_line
 from tradeoff.training.encode import kept_of, longest, nothing_left
 from tradeoff.training.tokens import Sequence
@@ -25,9 +26,10 @@ def preview(study: Study, model: str, domain: str, shown: int) -> str:
     Raises:
         UserError: none can be trained on, or data or tokenizer cannot be had.
     """
-    entry, known, registry = study.models[model], study.domains[domain], sources.registry()
+    entry, known, tables = study.models[model], study.domains[domain], study.hub_tables()
     paths = {
-        name: path or sources.obtain(registry[name], study.data_root)
+        name: path
+        or (hub.obtain(tables[name]) if name in tables else sources.obtain(registry()[name], study.data_root))
         for name, path in study.read_by(domain, "train").items()
     }
     count = None if study.data.train == "all" else study.data.train
@@ -60,10 +62,10 @@ def preview(study: Study, model: str, domain: str, shown: int) -> str:
 
 
 def _marks(chat: Chat, kept: list[Sequence]) -> list[str]:
-    """How many begin tokens a sequence starts with, and how many end tokens are supervised: at most 1, and 1."""
+    """How many begin tokens a sequence starts with, and how many end tokens are supervised: at most 1, and 1 a turn."""
     ends, tokenizer = chat.ends, chat.tokenizer
     begins = Counter(sum(1 for _ in takewhile(lambda token: token == tokenizer.bos_token_id, s.ids)) for s in kept)
-    ended = Counter(sum(token in ends for token in s.ids[s.prompt_length :]) for s in kept)
+    ended = Counter(sum(s.ids[place] in ends for place in s.supervised) for s in kept)
     end = " or ".join(tokenizer.decode([token]) for token in sorted(ends))
     return [
         f"  begin tokens ({tokenizer.bos_token or 'the tokenizer has none'}) at the start: {_counted(begins)}",
@@ -99,8 +101,11 @@ def _histogram(lengths: list[int]) -> list[str]:
 
 
 def _marked(chat: Chat, sequence: Sequence) -> str:
-    prompt, response = sequence.ids[: sequence.prompt_length], sequence.ids[sequence.prompt_length :]
-    return f"{chat.tokenizer.decode(list(prompt))}{OPEN}{chat.tokenizer.decode(list(response))}{CLOSE}"
+    """A sequence's text with each run of supervised tokens in marks."""
+    supervised = set(sequence.supervised)
+    runs = groupby(range(len(sequence.ids)), key=supervised.__contains__)
+    texts = [(learned, chat.tokenizer.decode([sequence.ids[place] for place in run])) for learned, run in runs]
+    return "".join(f"{OPEN}{text}{CLOSE}" if learned else text for learned, text in texts)
 
 
 def _share(part: int, whole: int) -> str:

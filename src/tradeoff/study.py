@@ -36,6 +36,7 @@ from tradeoff.entries import (
 )
 from tradeoff.errors import UserError, one_line, shown
 from tradeoff.evaluation import BASE, BASE_TEXT, BASE_TEXTS, Benchmark
+from tradeoff.hub import HubTable
 from tradeoff.section import Precision, Section, Seed, fail, nearest, plain
 from tradeoff.training.settings import AT, Training
 
@@ -277,6 +278,11 @@ class Study(Section):
         for name, domain in self.domains.items():
             if name in evaluation.names():
                 raise fail(f"domains.{name}: the name is taken by a general benchmark; choose another")
+            if domain.runs_code and not self.evaluation.allow_code_execution:
+                raise fail(
+                    f"domains.{name}: runs code that the models write, in a sandbox; allow it with "
+                    "evaluation.allow_code_execution: true, or choose another scorer"
+                )
             if domain.taught_by is not None and domain.taught_by not in self.all_models:
                 hint = nearest(domain.taught_by, list(self.all_models))
                 raise fail(f"domains.{name}.teacher: there is no model {shown(domain.taught_by)} in this study; {hint}")
@@ -403,7 +409,9 @@ class Study(Section):
         """What decides one benchmark, as JSON."""
         benchmark = self._benchmark(name)
         if name in self.domains:
-            return {"benchmark": asdict(benchmark), "domain": domain_spec(self.domains[name])}
+            domain = self.domains[name]
+            scored_by = {file: sources.sha256(Path(file)) for file in domain.scored_by()}
+            return {"benchmark": asdict(benchmark), "domain": domain_spec(domain), "scored_by": scored_by}
         items = self.general[name].items or self.evaluation.items
         if name == BASE_TEXT:
             items = BASE_TEXTS if items == "all" else min(items, BASE_TEXTS)
@@ -424,7 +432,13 @@ class Study(Section):
             max_new_tokens=suite.max_new_tokens or usual.max_new_tokens,
         )
 
+    def hub_tables(self) -> dict[str, HubTable]:
+        """Data sets of the hub that domains of a person's own name, by the names of their files."""
+        return {table.name: table for domain in self.domains.values() for table in domain.hub_tables()}
+
     def _identity(self, datum: str) -> str:
+        if datum in (tables := self.hub_tables()):
+            return tables[datum].identity
         return sources.identity(sources.registry()[datum], self.data_root)
 
     def scored(self, domain: str) -> list[str]:
@@ -433,9 +447,9 @@ class Study(Section):
         return [name for name in self.general if evaluation.general(name).bounded and name not in left_out]
 
     def read_by(self, domain: str, split: Split) -> dict[str, Path | None]:
-        """What a domain's split is made of: names in `datasets.tsv`, and paths of a person's own files."""
-        registry = sources.registry()
-        return {name: None if name in registry else Path(name) for name in self.domains[domain].data(split)}
+        """What a domain's split is made of: names of what is fetched, and paths of a person's own files."""
+        fetched = {*sources.registry(), *self.hub_tables()}
+        return {name: None if name in fetched else Path(name) for name in self.domains[domain].data(split)}
 
     def check_files(self) -> None:
         """Looks for the files that the study reads from this machine.
@@ -459,15 +473,20 @@ class Study(Section):
         for domain in self.domains:
             for split in get_args(Split):
                 for name, path in self.read_by(domain, split).items():
-                    if path is None:
+                    if name in registry:
                         sources.local_path(registry[name], self.data_root)
-                    elif not sources.is_file(path):
-                        raise UserError(
-                            f"domains.{domain}: there is no file {one_line(path)}; paths start at the working folder"
-                        )
+                    elif path is not None and not sources.is_file(path):
+                        raise self._no_file(domain, path)
+            for file in map(Path, self.domains[domain].scored_by()):
+                if not sources.is_file(file):
+                    raise self._no_file(domain, file)
         for name in self.general:
             for datum in evaluation.general(name).data:
                 sources.local_path(registry[datum], self.data_root)
+
+    @staticmethod
+    def _no_file(domain: str, path: Path) -> UserError:
+        return UserError(f"domains.{domain}: there is no file {one_line(path)}; paths start at the working folder")
 
     def _paths(self) -> Iterator[tuple[str, str]]:
         """Every path on this machine that the study names, and where."""
@@ -481,6 +500,7 @@ class Study(Section):
         for domain in self.domains:
             for split in get_args(Split):
                 yield from ((f"domains.{domain}", str(path)) for path in self.read_by(domain, split).values() if path)
+            yield from ((f"domains.{domain}.scorer", path) for path in self.domains[domain].scored_by())
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ if STUDY.data_root:
     os.environ.update(HF_HUB_OFFLINE="1")
 ROOT = f"results/{STUDY.study}"
 DATA = sources.registry()
+HUB_TABLES = STUDY.hub_tables()
+FETCHED = {*DATA, *HUB_TABLES}
 # Names in tables/, each made by the module of its name but for `samples` (collect) and `hypervolume` (pareto).
 TABLES = [
     "samples",
@@ -72,6 +74,7 @@ def either(names):
 wildcard_constraints:
     model=either(STUDY.all_models),
     datum=either(DATA),
+    table=either(HUB_TABLES),
     domain=either(STUDY.domains),
     method=either(STUDY.methods),
     rate=r"[0-9.]+e[-+][0-9]+",
@@ -139,12 +142,12 @@ def drawn_from(wildcards):
 
 def named(wildcards):
     """The files of `drawn_from`; a person's own lie beside the study, whatever stores the results."""
-    return [ancient(file if name in DATA else local(file)) for name, file in drawn_from(wildcards).items()]
+    return [ancient(file if name in FETCHED else local(file)) for name, file in drawn_from(wildcards).items()]
 
 
 def data_of(wildcards):
     """What the cards of data in `drawn_from` stand for."""
-    return [ancient(f"{ROOT}/sources/{name}") for name in drawn_from(wildcards) if name in DATA]
+    return [ancient(f"{ROOT}/sources/{name}") for name in drawn_from(wildcards) if name in FETCHED]
 
 
 def deltas_of(wildcards, methods):

@@ -44,6 +44,23 @@ rule fetch:
         "python -m tradeoff.sources {wildcards.datum} {output.card} --data-root={params.data_root:q} 2>&1 | tee {log}"
 
 
+# A data set of the hub that a domain names: its split at one commit.
+rule fetch_table:
+    output:
+        card="<study>/sources/{table}.json",
+        data=directory("<study>/sources/{table}"),
+    log:
+        "<study>/logs/fetch/{table}.log",
+    localrule: True
+    conda:
+        "../../envs/tradeoff.yaml"
+    params:
+        table=lambda wildcards: canonical_json(asdict(HUB_TABLES[wildcards.table])),
+        code=code_digest(["tradeoff.hub"]),
+    shell:
+        "python -m tradeoff.hub {params.table:q} {output.card} 2>&1 | tee {log}"
+
+
 rule draw:
     input:
         named=named,

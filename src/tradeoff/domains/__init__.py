@@ -1,7 +1,7 @@
 """Domains: what a model is fine-tuned on. One file a kind, found by its name.
 
 A domain is a frozen dataclass whose fields are its options; a study's entry under `domains:` is one of them, such as
-`tickets: {domain: jsonl, train: train.jsonl, test: test.jsonl, scorer: exact}`. A domain turns a split into examples
+`tickets: {domain: custom, train: train.jsonl, test: test.jsonl, scorer: exact}`. A domain turns a split into examples
 and says how a response is scored. Everything else (chat template, tokens, generation, tables) is shared. To add one,
 drop `domains/<kind>.py` with a subclass of `Domain` and list it in a study.
 """
@@ -19,6 +19,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import TypeAdapter
 
 from tradeoff import plugins
+from tradeoff.hub import HubTable
+
+ALIASES = {"jsonl": "custom"}  # names by which a kind was known
 
 P_RIGHT = "p_right"  # the probability of the right response among a domain's labels, a graded accuracy
 Split = Literal["train", "test"]
@@ -34,12 +37,14 @@ class Example:
         messages: Chat turns `{"role", "content"}` that end with a user turn.
         response: The assistant's turn, supervised in training; without end-of-turn token.
         answer: What `Domain.score` needs, as plain JSON values.
+        all_turns: The assistant's earlier turns are supervised too.
     """
 
     id: str
     messages: tuple[Message, ...]
     response: str
     answer: Mapping[str, Any]
+    all_turns: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ class Domain(ABC):
         excludes: General benchmarks that are no measure of general ability for a model tuned on this domain, since they
             test the domain; they keep their columns and leave the general score.
         size: For planning alone.
+        runs_code: Scoring runs what the model wrote, which a study has to allow.
     """
 
     kind: ClassVar[str]
@@ -115,8 +121,9 @@ class Domain(ABC):
     excludes: ClassVar[frozenset[str]] = frozenset()
     size: ClassVar[Size] = Size(train=1000, test=200, prompt=200, response=100)
 
-    # Not annotated, so that a subclass may make it a field.
+    # Not annotated, so that a subclass may make it a field or a property.
     max_new_tokens = 0
+    runs_code = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -129,7 +136,15 @@ class Domain(ABC):
         return None
 
     def data(self, split: Split) -> tuple[str, ...]:
-        """What a split is made of: names in `config/datasets.tsv`, or paths of a person's own files."""
+        """What a split is made of: names in `config/datasets.tsv` or of `hub_tables`, or paths of a person's files."""
+        return ()
+
+    def hub_tables(self) -> tuple[HubTable, ...]:
+        """Data sets of the hub that a person named."""
+        return ()
+
+    def scored_by(self) -> tuple[str, ...]:
+        """Paths of a person's own files that `score` runs."""
         return ()
 
     @abstractmethod
@@ -152,7 +167,7 @@ class Domain(ABC):
 
     @abstractmethod
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
-        """Scores a model's response. Never raises, whatever the text."""
+        """Scores a model's response. Never raises, whatever the text, but for a fault in a person's own scorer."""
 
 
 def p_right(nll: Sequence[float], right: int = 0) -> float:
@@ -171,6 +186,7 @@ def kind(name: str) -> type[Domain]:
     Raises:
         KeyError: there is none.
     """
+    name = ALIASES.get(name, name)
     cls = plugins.find(sys.modules[__name__], name, Domain)  # type: ignore[type-abstract]
     assert cls.kind == name, f"domains/{name}.py defines a domain of kind {cls.kind}"
     return cls

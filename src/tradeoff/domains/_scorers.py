@@ -61,10 +61,17 @@ def common(text: str) -> str:
 
 
 class Verdict(NamedTuple):
-    """What was read from a response, None if nothing could be, and whether that is right."""
+    """What a response is worth.
+
+    Attributes:
+        read: What was read from it, None if nothing could be.
+        right: Whether that is right or, of a graded scorer, how right it is, 0 to 1.
+        others: Values of the metrics after the first, where they are not the same.
+    """
 
     read: str | None
-    right: bool
+    right: float
+    others: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,9 +80,15 @@ class Scorer(ABC, Generic[W]):
 
     Attributes:
         key: Of `Example.answer`, under which the wanted answer stands.
+        metrics: What is measured, the score first.
+        least: What a person's own response must earn by its own answer.
+        slow: Such a check takes long, so that only what is drawn for testing is checked.
     """
 
     key: ClassVar[str] = "answer"
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy"),)
+    least: ClassVar[float] = 1.0
+    slow: ClassVar[bool] = False
 
     @abstractmethod
     def wanted(self, given: Any) -> W:
@@ -110,8 +123,8 @@ class Exact(Scorer[str]):
 
     def judge(self, response: str, wanted: str) -> Verdict:
         """Compares with and without Markdown around what the response says."""
-        forms = [_fold(form, self.ignore_case) for form in _forms(said(response))]
-        return Verdict(said(response) or None, bool(forms[0]) and _fold(wanted, self.ignore_case) in forms)
+        forms = [fold(form, self.ignore_case) for form in _forms(said(response))]
+        return Verdict(said(response) or None, bool(forms[0]) and fold(wanted, self.ignore_case) in forms)
 
 
 @dataclass(frozen=True)
@@ -162,6 +175,7 @@ class Choice(Scorer[str]):
     """
 
     key = "label"
+    metrics = CLASS_METRICS
     choices: tuple[str, ...]
     ignore_case: bool
 
@@ -169,7 +183,7 @@ class Choice(Scorer[str]):
         """One of the choices, in its one spelling."""
         text = _text(given)
         for choice in self.choices:
-            if _fold(choice, self.ignore_case) == _fold(text, self.ignore_case):
+            if fold(choice, self.ignore_case) == fold(text, self.ignore_case):
                 return choice
         raise ValueError(f"'answer' is {shown(text)}, which is no choice; {nearest(text, list(self.choices))}")
 
@@ -196,7 +210,7 @@ class Contains(Scorer[list[str]]):
 
     def wanted(self, given: Any) -> list[str]:
         """A text or a list of them."""
-        return _texts(given)
+        return texts(given)
 
     def default(self, response: str) -> list[str] | None:
         """What the response says."""
@@ -206,8 +220,8 @@ class Contains(Scorer[list[str]]):
     def judge(self, response: str, wanted: list[str]) -> Verdict:
         """An empty response holds no answer."""
         text = response.strip()
-        folded = _fold(text, self.ignore_case)
-        return Verdict(text or None, bool(text) and all(_fold(part, self.ignore_case) in folded for part in wanted))
+        folded = fold(text, self.ignore_case)
+        return Verdict(text or None, bool(text) and all(fold(part, self.ignore_case) in folded for part in wanted))
 
 
 @dataclass(frozen=True)
@@ -222,7 +236,7 @@ class Regex(Scorer[list[str]]):
 
     def wanted(self, given: Any) -> list[str]:
         """A pattern or a list of them, in the syntax of Python's `re`; composed, but of its own width."""
-        patterns = [unicodedata.normalize("NFC", pattern) for pattern in _texts(given)]
+        patterns = [unicodedata.normalize("NFC", pattern) for pattern in texts(given)]
         for pattern in patterns:
             if len(pattern) > LONGEST_PATTERN or math.prod(map(int, _LEAST_COUNTS.findall(pattern))) > MOST_REPEATS:
                 raise ValueError(
@@ -256,7 +270,7 @@ _WIDTHS = {
 }
 
 # Scripts that put no space between words.
-_SPACELESS = "".join(
+SPACELESS = "".join(
     rf"\p{{Script_Extensions={script}}}"
     for script in ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar")
 )
@@ -288,8 +302,8 @@ _KINDS = {
 
 
 def kind_of(value: Any) -> str:
-    """What a JSON value is, in words."""
-    return _KINDS[type(value)]
+    """What a value is, in words, one that JSON lacks by its type."""
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def _text(given: Any) -> str:
@@ -300,15 +314,19 @@ def _text(given: Any) -> str:
     return given.strip()
 
 
-def _texts(given: Any) -> list[str]:
-    """A text, or a list of at least one; white space at their ends counts."""
-    texts = given if isinstance(given, list) else [given]
-    if not texts or not all(isinstance(text, str) for text in texts):
-        wrong = next((kind_of(text) for text in texts if not isinstance(text, str)), "an empty list")
+def texts(given: Any) -> list[str]:
+    """An answer that is a text, or a list of at least one; white space at their ends counts.
+
+    Raises:
+        ValueError: it is not.
+    """
+    found = given if isinstance(given, list) else [given]
+    if not found or not all(isinstance(text, str) for text in found):
+        wrong = next((kind_of(text) for text in found if not isinstance(text, str)), "an empty list")
         raise ValueError(f"'answer' should be text or a list of texts, got {wrong}; put each in quotes")
-    if not all(text.strip() for text in texts):
+    if not all(text.strip() for text in found):
         raise ValueError("'answer' is empty; write it, or leave the key out")
-    return texts
+    return found
 
 
 def _forms(text: str) -> list[str]:
@@ -321,7 +339,8 @@ def _forms(text: str) -> list[str]:
     return forms
 
 
-def _fold(text: str, ignore_case: bool) -> str:
+def fold(text: str, ignore_case: bool) -> str:
+    """A text in the form in which it is compared, of one case if asked for."""
     text = common(text)
     return unicodedata.normalize("NFC", text.casefold()) if ignore_case else text
 
@@ -339,9 +358,9 @@ def _whole_word(word: str) -> str:
 
     A single letter counts in its own case, lest the article "a" be choice A, or else where nothing but it is said.
     """
-    other = rf"{_SPACELESS}\p{{Hangul}}"
+    other = rf"{SPACELESS}\p{{Hangul}}"
     before, after = rf"(?<![[\w\p{{M}}]--[{other}]])", rf"(?![[\w--[{other}]]\p{{M}}])"
-    if regex.match(rf"[{_SPACELESS}]", word):
+    if regex.match(rf"[{SPACELESS}]", word):
         before = ""
     elif regex.match(r"\p{Hangul}", word):
         before = r"(?<!\p{Hangul})"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ class Chat:
         return tokens.Sequence(name, (*head, *(whole[len(head) :] or self._piece(marked))), len(head))
 
     def encode(self, example: Example) -> tokens.Sequence:
-        """Tokenises an example; the supervised tokens are the response and one end of turn.
+        """Tokenises an example; the supervised tokens are the response, or each supervised turn, and one end of turn.
 
         Raises:
             UserError: the template puts something else between the prompt and the end of the turn; names the example
@@ -136,15 +137,45 @@ class Chat:
         return self.encode_and_compare(example)[0]
 
     def encode_and_compare(self, example: Example) -> tuple[tokens.Sequence, bool]:
-        """As `encode`, and whether tokenising prompt and target at once would merge across their boundary."""
-        prompt = self.prompt(example.messages)
-        target = self.target(example, prompt)
-        head, whole = self.prompt_ids(prompt), self.prompt_ids(prompt + target)
-        merges = whole[: len(head)] != head
-        rest = self._piece(target) if merges else whole[len(head) :]
+        """As `encode`, and whether tokenising all at once would merge across a boundary of what is supervised.
+
+        Each supervised turn begins where the prompt up to it ends, id for id as the model reads that prompt when it
+        generates; what is between two of them is masked. A template that writes no end of turn teaches one after the
+        last alone.
+        """
+        text, merged = "", False
+        ids: list[int] = []
+        turns: list[tuple[int, int]] = []
+        for earlier in self._turns_to_learn(example):
+            prompt = self.prompt(earlier.messages)
+            target = self.target(earlier, prompt)
+            if not prompt.startswith(text):
+                raise UserError(
+                    f"models.{self.name}: example {example.id}: the chat template renders an assistant's turn "
+                    "otherwise once another follows, so that only the last can be learned; write supervise: last"
+                )
+            head, before = self._extended(ids, text, prompt)
+            text = prompt + target
+            ids, after = self._extended(head, prompt, text)
+            turns.append((len(head), len(ids)))
+            merged = merged or before or after
         if not self._end:
-            rest = [*rest, self._end_token]
-        return tokens.Sequence(example.id, (*head, *rest), len(head)), merges
+            ids = [*ids, self._end_token]
+        between = [place for (_, end), (start, _) in pairwise(turns) for place in range(end, start)]
+        return tokens.Sequence(example.id, tuple(ids), turns[0][0], tuple(between)), merged
+
+    def _turns_to_learn(self, example: Example) -> Iterator[Example]:
+        """An example for each turn of the assistant's that is supervised, the last one in the end."""
+        for place, turn in enumerate(example.messages):
+            if example.all_turns and turn["role"] == "assistant":
+                yield replace(example, messages=example.messages[:place], response=turn["content"])
+        yield example
+
+    def _extended(self, ids: list[int], text: str, longer: str) -> tuple[list[int], bool]:
+        """The ids of a text that goes on, and whether tokenising all of it at once would merge across the end of it."""
+        whole = self.prompt_ids(longer)
+        merges = whole[: len(ids)] != ids
+        return ([*ids, *self._piece(longer[len(text) :])] if merges else whole), merges
 
     def target(self, example: Example, prompt: str) -> str:
         """The text to learn after a prompt, end of turn included where the template writes one."""

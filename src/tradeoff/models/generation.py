@@ -157,6 +157,7 @@ def score(
         batch_tokens: Most tokens of a batch: its rows times the longest.
         report: Called with the number of sequences of each batch that is done.
     """
+    assert not any(sequence.masked for sequence in sequences), "what is scored follows its prompt without a gap"
     heads = _heads(sequences)
     opening = tokens.common_prefix(heads) if heads else 0
     reader, found = _Reader(model, pad_id), dict[int, Scored]()

@@ -40,7 +40,7 @@ def measure(model: PreTrainedModel, sequences: list[Sequence]) -> pa.Table:
     A row's probabilities are those of its `TOP` likeliest tokens, the right one's (0 where it is among these) and that
     of all others; `right` is the right token's column.
     """
-    places = [(n, place) for n, s in enumerate(sequences) for place in range(len(s.ids) - s.targets, len(s.ids))]
+    places = [(n, place) for n, s in enumerate(sequences) for place in s.supervised]
     chosen = [places[n] for n in np.linspace(0, len(places) - 1, min(PREFIXES, len(places))).round().astype(int)]
     rows = []
     for number, of_sequence in groupby(chosen, key=itemgetter(0)):

@@ -21,7 +21,7 @@ LEAST_SHARED = 1 / 5  # of a micro-batch's tokens, for which a second call of th
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences in rows, padded or packed; what is supervised comes from lengths, so padding may equal end-of-text.
+    """Sequences in rows, padded or packed; what is supervised comes from places, so padding may equal end-of-text.
 
     There is no attention mask. Padding is on the right, where a causal model's tokens do not look, and a mask would
     make attention compute the half that is above the diagonal; in a packed row it would let sequences see each other.
@@ -77,6 +77,9 @@ def _packed(numbers: list[int], sequences: list[Sequence]) -> Batch:
     # The first token of a sequence is no target: what is before it is another sequence.
     begin_L = torch.tensor([max(s.prompt_length, 1) for s in chosen]).repeat_interleave(lengths)
     supervised_L = position_L >= begin_L
+    starts = (lengths.cumsum(0) - lengths).tolist()
+    masked = [start + place for start, s in zip(starts, chosen, strict=True) for place in s.masked]
+    supervised_L[torch.tensor(masked, dtype=torch.long)] = False
     return Batch(
         ids_L[None],
         supervised_L[None],
@@ -100,6 +103,7 @@ def _padded(numbers: list[int], sequences: list[Sequence], pad_id: int) -> Batch
         length = len(sequence.ids)
         ids_BL[row, :length] = torch.tensor(sequence.ids)
         supervised_BL[row, max(sequence.prompt_length, 1) : length] = True
+        supervised_BL[row, torch.tensor(sequence.masked, dtype=torch.long)] = False
     return Batch(ids_BL, supervised_BL, _sequence_of_targets(numbers, sequences))
 
 

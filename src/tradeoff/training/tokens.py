@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,28 +16,37 @@ SCHEMA = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("ids", pa.list_(pa.int32()), nullable=False),
         pa.field("prompt_length", pa.int32(), nullable=False),
+        pa.field("masked", pa.list_(pa.int32()), nullable=False),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """A tokenised example; targets are the tokens from `prompt_length` on.
+    """A tokenised example; targets are the tokens from `prompt_length` on that are not masked.
 
     Attributes:
         id: The example's.
         ids: Token ids of prompt and response.
         prompt_length: Number of leading tokens that are not supervised.
+        masked: Places of later tokens that are not supervised either, since they are between supervised turns.
     """
 
     id: str
     ids: tuple[int, ...]
     prompt_length: int
+    masked: tuple[int, ...] = ()
 
     @property
     def targets(self) -> int:
         """Number of supervised tokens; a first token has nothing before it to be predicted from."""
-        return len(self.ids) - max(self.prompt_length, 1)
+        return len(self.ids) - max(self.prompt_length, 1) - len(self.masked)
+
+    @property
+    def supervised(self) -> list[int]:
+        """Places of the supervised tokens."""
+        masked = set(self.masked)
+        return [place for place in range(max(self.prompt_length, 1), len(self.ids)) if place not in masked]
 
 
 def common_prefix(rows: Collection[abc.Sequence[int]]) -> int:
@@ -49,10 +58,10 @@ def common_prefix(rows: Collection[abc.Sequence[int]]) -> int:
 
 def write(path: Path, sequences: Iterable[Sequence]) -> None:
     """Writes sequences to Parquet."""
-    rows = [{"id": s.id, "ids": list(s.ids), "prompt_length": s.prompt_length} for s in sequences]
-    write_parquet(path, pa.Table.from_pylist(rows, schema=SCHEMA))
+    write_parquet(path, pa.Table.from_pylist([asdict(sequence) for sequence in sequences], schema=SCHEMA))
 
 
 def read(path: Path) -> list[Sequence]:
     """Reads what `write` wrote."""
-    return [Sequence(r["id"], tuple(r["ids"]), r["prompt_length"]) for r in read_parquet(path).to_pylist()]
+    rows = read_parquet(path, schema=SCHEMA).to_pylist()
+    return [Sequence(r["id"], tuple(r["ids"]), r["prompt_length"], tuple(r["masked"])) for r in rows]
