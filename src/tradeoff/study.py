@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
-from tradeoff import evaluation, sources
+from tradeoff import evaluation, sources, suites
 from tradeoff.domains import Split
 from tradeoff.entries import (
+    BENCHMARK,
     NAME,
     Domains,
     MethodEntry,
@@ -36,6 +37,7 @@ from tradeoff.entries import (
 )
 from tradeoff.errors import UserError, one_line, shown
 from tradeoff.evaluation import BASE, BASE_TEXT, BASE_TEXTS, Benchmark
+from tradeoff.evaluation.harness import described as harness
 from tradeoff.section import Precision, Section, Seed, fail, nearest, plain
 from tradeoff.training.settings import AT, Training
 
@@ -220,6 +222,7 @@ class Study(Section):
     learning_rates: Annotated[list[Rate], Field(min_length=1, description="every method runs at every rate")]
     seeds: Annotated[list[Seed], Field(min_length=1, description="of every method without seeds of its own")]
     general: Suites
+    include: Annotated[str | None, Field(min_length=1, description="folder of lm-eval task files of one's own")] = None
     trajectory: list[Fraction] = Field(default=[], description="shares of a training after which it is evaluated too")
     allow_mixed: list[Literal["lock"]] = Field(default=[], description="what may differ between runs of one table")
     data: Data
@@ -282,17 +285,8 @@ class Study(Section):
                 raise fail(f"domains.{name}.teacher: there is no model {shown(domain.taught_by)} in this study; {hint}")
 
     def _check_general(self) -> None:
-        for name, suite in self.general.items():
-            known = evaluation.general(name)
-            if known.runs_code and not self.evaluation.allow_code_execution:
-                raise fail(
-                    f"general.{name}: runs code that the models write, in a sandbox; "
-                    "allow it with evaluation.allow_code_execution: true, or leave it out"
-                )
-            if suite.num_fewshot is not None and known.num_fewshot is None:
-                raise fail(f"general.{name}.num_fewshot: {name} has no solved examples; remove the key")
-            if suite.max_new_tokens is not None and known.max_new_tokens is None:
-                raise fail(f"general.{name}.max_new_tokens: {name} generates nothing; remove the key")
+        settings = self.evaluation
+        suites.check(self.general, self.include, settings.items, settings.allow_code_execution, list(self.domains))
         for name in self.domains:
             if not self.scored(name):
                 raise fail(
@@ -408,13 +402,25 @@ class Study(Section):
         if name == BASE_TEXT:
             items = BASE_TEXTS if items == "all" else min(items, BASE_TEXTS)
         files = {datum: self._identity(datum) for datum in benchmark.data}
-        return {"benchmark": asdict(benchmark), "items": None if items == "all" else items, "files": files}
+        spec = {"benchmark": asdict(benchmark), "items": None if items == "all" else items, "files": files}
+        if benchmark.lm_eval is None:
+            return spec
+        return {
+            **spec,
+            "files": {file: sources.sha256(Path(file)) for file in harness.files(benchmark)},
+            "task_files": harness.code(benchmark),
+        }
+
+    @property
+    def from_lm_eval(self) -> list[str]:
+        """The general benchmarks that are tasks or groups of lm-eval, or of task files of one's own."""
+        return [name for name in self.general if self._known(name).lm_eval is not None]
 
     def _benchmark(self, name: str) -> Benchmark:
         if name in self.domains:
             usual, suite = evaluation.of_domain(name, self.domains[name]), Suite()
         else:
-            usual, suite = evaluation.general(name), self.general[name]
+            usual, suite = self._known(name), self.general[name]
         registry = sources.registry()
         versions = [registry[datum].version(self.data_root) for datum in usual.data if datum in registry]
         return replace(
@@ -424,13 +430,16 @@ class Study(Section):
             max_new_tokens=suite.max_new_tokens or usual.max_new_tokens,
         )
 
+    def _known(self, name: str) -> Benchmark:
+        return suites.known(name, self.general[name], self.include)
+
     def _identity(self, datum: str) -> str:
         return sources.identity(sources.registry()[datum], self.data_root)
 
     def scored(self, domain: str) -> list[str]:
         """The general benchmarks that make the general score of a model tuned on a domain."""
         left_out = self.domains[domain].excludes
-        return [name for name in self.general if evaluation.general(name).bounded and name not in left_out]
+        return [name for name in self.general if self._known(name).bounded and name not in left_out]
 
     def read_by(self, domain: str, split: Split) -> dict[str, Path | None]:
         """What a domain's split is made of: names in `datasets.tsv`, and paths of a person's own files."""
@@ -466,13 +475,18 @@ class Study(Section):
                             f"domains.{domain}: there is no file {one_line(path)}; paths start at the working folder"
                         )
         for name in self.general:
-            for datum in evaluation.general(name).data:
+            benchmark = self._known(name)
+            for datum in benchmark.data:
                 sources.local_path(registry[datum], self.data_root)
+            if benchmark.lm_eval is not None:
+                harness.check_data(benchmark, self.data_root)
 
     def _paths(self) -> Iterator[tuple[str, str]]:
         """Every path on this machine that the study names, and where."""
         if self.data_root is not None:
             yield DATA_ROOT, self.data_root
+        if self.include is not None:
+            yield "include", self.include
         for model, known in self.all_models.items():
             if known.source.startswith("folder:"):
                 yield f"models.{model}.source", known.source.removeprefix("folder:")
@@ -568,6 +582,7 @@ def _first_error(error: ValidationError) -> str:
 
 
 _PATTERNS = {
+    BENCHMARK: "should be at most 96 letters, digits, dots, dashes and underscores; name another with lm_eval:",
     NAME: "should be at most 64 lower-case letters, digits, dots, dashes and underscores, first a letter or digit",
     SOURCE: "should be package:<python package>/<file>.gguf, hub:<owner>/<name> or folder:<path>",
 }

@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
         pa.field("template", pa.string(), nullable=False),
         pa.field("system_turn", pa.string(), nullable=False),
         pa.field("system_prompt", pa.string()),
-        pa.field("num_fewshot", pa.int32(), nullable=False),
+        pa.field("num_fewshot", pa.int32()),
         pa.field("max_new_tokens", pa.int32()),
         pa.field("engine", pa.string(), nullable=False),
         pa.field("precision", pa.string(), nullable=False),
@@ -57,8 +57,8 @@ class Prompting:
         template: Digest of the chat template with its arguments, date and prefix, or "none".
         system_turn: What becomes of a system turn; `Chat.system_turn`.
         system_prompt: System turn of a general benchmark; None without one, and for a domain, whose turns are its own.
-        num_fewshot: Solved examples ahead of the question.
-        max_new_tokens: Generation limit; None where nothing is generated.
+        num_fewshot: Solved examples ahead of the question; None where a group's tasks have different numbers.
+        max_new_tokens: Generation limit; None where nothing is generated, or likewise.
         engine: What wrote the answers.
         precision: Of the weights in evaluation.
         batch_tokens: Most tokens of a batch.
@@ -69,7 +69,7 @@ class Prompting:
     template: str
     system_turn: str
     system_prompt: str | None
-    num_fewshot: int
+    num_fewshot: int | None
     max_new_tokens: int | None
     engine: str
     precision: str

@@ -33,7 +33,7 @@ RUN = [
 PROMPTING = [samples.SCHEMA.field(f.name) for f in fields(samples.Prompting)]
 
 # How pandas holds columns that are null in some frames and not in others, so that no integer becomes a float.
-NULLABLE = {"learning_rate": "Float64", "seed": "Int32", "max_new_tokens": "Int32"}
+NULLABLE = {"learning_rate": "Float64", "seed": "Int32", "max_new_tokens": "Int32", "num_fewshot": "Int32"}
 
 SAMPLES = pa.schema([*RUN, *(field for field in samples.SCHEMA if field.name not in samples.CODE)])
 
