@@ -62,6 +62,7 @@ COLUMN = "the name is taken by a domain or a column of the tables; choose anothe
 SHARED = "its 57 tasks share its items, and these are 10; set general.mmlu.items to 57 or more, or to all"
 NO_NAME = "should be at most 96 letters, digits, dots, dashes and underscores; name another with lm_eval:"
 NO_MEAN = "its metric bleu (bleu) is no mean over items, so it has no paired interval"
+NO_SCORE = "is no score from 0 to 1; remove it, or name another of its metrics"
 METRICS = "there is no 'promt_level_strict_acc'; did you mean 'prompt_level_strict_acc'?"
 NUMBER = "learning_rates.0: {!r} is no learning rate; write a number such as 2e-5"
 DERIVED = "methods.{}.of: 'half' is derived itself; name a method that trains"
@@ -112,6 +113,11 @@ WRONG = [
         "general.wikitext.num_fewshot: wikitext has no solved examples; remove the key",
     ),
     ("general", ["wikitext"], f"general: {UNSCORED}"),
+    ("general_score", {"ifeval": 1}, "general_score.ifeval: no such benchmark in general; did you mean 'ifeval_mini'?"),
+    ("general_score", ["base_text"], f"general_score.base_text: {NO_SCORE}"),
+    ("general_score", {"ifeval_mini": 0}, "general_score.ifeval_mini: should be greater than 0, got 0"),
+    ("general_score", ["ifeval_mini", "ifeval_mini"], "general_score: 'ifeval_mini' is listed twice; remove one"),
+    ("general_score", {}, "general_score: is empty; list at least one"),
     ("general", ["base_text"], f"general: {UNSCORED}"),
     ("domains", ["shop_mini", "shop_mini"], "domains: shop_mini is listed twice; remove one"),
     ("domains", {"a": {"domain": "jsnol"}}, "domains.a: unknown domain 'jsnol'; did you mean 'jsonl'?"),

@@ -95,6 +95,26 @@ ChatTemplate = Annotated[
 Day = Annotated[str, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 
 
+def _weights(value: object) -> object:
+    """Benchmarks' weights; a list of names is short for equal ones."""
+    if not isinstance(value, list):
+        return value
+    if twice := next((name for n, name in enumerate(value) if name in value[:n]), None):
+        raise fail(f"{shown(twice)} is listed twice; remove one")
+    if not all(isinstance(name, str) for name in value):
+        raise fail("should be names of benchmarks, such as [mmlu, ifeval], or weights, such as {mmlu: 2, ifeval: 1}")
+    return dict.fromkeys(value, 1.0)
+
+
+WEIGHTS = {
+    "oneOf": [
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+        {"type": "object", "minProperties": 1, "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+        {"type": "null"},
+    ]
+}
+
+
 class Model(Section):
     """Where a base model comes from."""
 
@@ -222,6 +242,12 @@ class Study(Section):
     learning_rates: Annotated[list[Rate], Field(min_length=1, description="every method runs at every rate")]
     seeds: Annotated[list[Seed], Field(min_length=1, description="of every method without seeds of its own")]
     general: Suites
+    general_score: Annotated[
+        dict[str, Annotated[float, Field(gt=0, lt=1e6)]] | None,
+        BeforeValidator(_weights),
+        WithJsonSchema(WEIGHTS),
+        Field(min_length=1, description="benchmarks that make the general score, with weights where they differ"),
+    ] = None
     include: Annotated[str | None, Field(min_length=1, description="folder of lm-eval task files of one's own")] = None
     trajectory: list[Fraction] = Field(default=[], description="shares of a training after which it is evaluated too")
     allow_mixed: list[Literal["lock"]] = Field(default=[], description="what may differ between runs of one table")
@@ -287,6 +313,11 @@ class Study(Section):
     def _check_general(self) -> None:
         settings = self.evaluation
         suites.check(self.general, self.include, settings.items, settings.allow_code_execution, list(self.domains))
+        for name in self.general_score or ():
+            if name not in self.general:
+                raise fail(f"general_score.{name}: no such benchmark in general; {nearest(name, list(self.general))}")
+            if not self._known(name).bounded:
+                raise fail(f"general_score.{name}: is no score from 0 to 1; remove it, or name another of its metrics")
         for name in self.domains:
             if not self.scored(name):
                 raise fail(
@@ -436,10 +467,15 @@ class Study(Section):
     def _identity(self, datum: str) -> str:
         return sources.identity(sources.registry()[datum], self.data_root)
 
-    def scored(self, domain: str) -> list[str]:
-        """The general benchmarks that make the general score of a model tuned on a domain."""
+    def bounded(self, domain: str) -> list[str]:
+        """The general benchmarks that score from 0 to 1 and do not test the domain itself."""
         left_out = self.domains[domain].excludes
         return [name for name in self.general if self._known(name).bounded and name not in left_out]
+
+    def scored(self, domain: str) -> dict[str, float]:
+        """Those of them that make the general score of a model tuned on the domain, with their weights."""
+        weights = self.general_score or dict.fromkeys(self.general, 1.0)
+        return {name: weights[name] for name in self.bounded(domain) if name in weights}
 
     def read_by(self, domain: str, split: Split) -> dict[str, Path | None]:
         """What a domain's split is made of: names in `datasets.tsv`, and paths of a person's own files."""

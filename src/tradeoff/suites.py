@@ -18,7 +18,7 @@ from tradeoff.section import fail, nearest
 RESERVED = frozenset(
     {
         *("model", "domain", "method", "recipe", "learning_rate", "seeds", "pareto", "n_truncated", "n_invalid"),
-        *("domain_score", "domain_change", "general_score", "general_change", "domain_code_length"),
+        *("domain_score", "domain_change", "general_score", "general_change", "general_plain", "domain_code_length"),
         *("delta_norm", "share_moved", "share_kept_bfloat16", "tokens", "seconds", "flops"),
         *("peak_memory_bytes", "energy_joules"),
     }

@@ -210,7 +210,7 @@ def benchmarks():
 
 
 def scored():
-    """For each domain the benchmarks of its general score, as JSON."""
+    """For each domain the benchmarks of its general score with their weights, as JSON."""
     return canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains})
 
 

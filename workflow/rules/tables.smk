@@ -17,6 +17,7 @@ rule tabulate:
         entries=entries(),
         benchmarks=benchmarks(),
         scored=scored(),
+        plain=canonical_json({domain: STUDY.bounded(domain) for domain in STUDY.domains}),
         sources=canonical_json({name: model.source for name, model in STUDY.models.items()}),
         kinds=canonical_json({name: domain.kind for name, domain in STUDY.domains.items()}),
         methods=method_specs(),

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tradeoff.evaluation import samples
 from tradeoff.parquet import read_parquet, write_parquet
 
-VERSION = "7"
+VERSION = "8"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -96,6 +96,8 @@ def tradeoff(benchmarks: list[str]) -> pa.Schema:
             *POINT,
             _required("seeds", pa.int32()),
             *(f for side in ("domain", "general") for f in _interval(f"{side}_score") + _interval(f"{side}_change")),
+            # The plain mean of all general benchmarks that score from 0 to 1, whatever the study's weights.
+            *(field for name in ("general_plain", "general_plain_change") for field in _interval(name)),
             *parts,
             *COST,
             _required("n_truncated", pa.int32()),
