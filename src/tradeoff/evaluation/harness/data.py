@@ -33,9 +33,7 @@ def fetch(known: Benchmark, data_root: str | None, card: Path) -> None:
     folder = card.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     sources: dict[str, dict[str, Any]] = {}
-    needed: dict[str, list[Leaf]] = {}
-    for leaf in tasks(known):
-        needed.setdefault(digest(_named(leaf)), []).append(leaf)
+    needed = _needed(known)
     for number, (key, leaves) in enumerate(needed.items()):
         origin, loaded = _loaded(known.name, leaves[0], data_root)
         splits = sorted({split for leaf in leaves for split in _splits(leaf)})
@@ -57,6 +55,23 @@ def fetch(known: Benchmark, data_root: str | None, card: Path) -> None:
     content = {"name": known.name, "lm_eval": known.lm_eval, "sources": list(sources.values())}
     places = {leaf.name: list(sources).index(key) for key, leaves in needed.items() for leaf in leaves}
     write_json(card, {**content, "tasks": places, "sha256": digest([s["sha256"] for s in sources.values()])})
+
+
+def prefetch(known: Benchmark, data_root: str | None) -> list[str]:
+    """Brings the data of all tasks of a benchmark to the caches on this machine; returns them with their revisions.
+
+    Args:
+        known: The benchmark.
+        data_root: Where data sets may lie already; others come from the hub in spite of it.
+
+    Raises:
+        UserError: as `fetch`.
+    """
+    found = []
+    for leaf, *_ in _needed(known).values():
+        there = local(str(leaf.config.get("dataset_path") or ""), data_root)
+        found.append(_loaded(known.name, leaf, data_root if there else None)[0])
+    return list(dict.fromkeys(f"{origin['path']}@{origin['revision'] or 'this machine'}" for origin in found))
 
 
 def splits(card: Path, task: str) -> dict[str, Any]:
@@ -101,6 +116,14 @@ def resolve(function: Function) -> Any:
         ) from None
 
 
+def _needed(known: Benchmark) -> dict[str, list[Leaf]]:
+    """The tasks of a benchmark by their data sets."""
+    found: dict[str, list[Leaf]] = {}
+    for leaf in tasks(known):
+        found.setdefault(digest(_named(leaf)), []).append(leaf)
+    return found
+
+
 def _named(leaf: Leaf) -> list[Any]:
     """What decides a task's data."""
     config = leaf.config
@@ -129,7 +152,10 @@ def _loaded(name: str, leaf: Leaf, data_root: str | None) -> tuple[dict[str, Any
         folder = local(path, data_root)
         if folder is None and path not in BUILDERS and not Path(path).is_dir():
             origin["revision"] = options["revision"] = _commit(path, options.get("revision"), data_root)
-        return origin, datasets.load_dataset(str(folder or path), origin["config"], **options)
+        loaded = datasets.load_dataset(str(folder or path), origin["config"], **options)
+        if origin["revision"]:
+            origin["revision"] = _commit_of(loaded) or origin["revision"]
+        return origin, loaded
     except UserError as error:
         raise UserError(f"general.{name}: {error}") from None
     except Exception as error:  # `datasets` and the hub's client raise many kinds
@@ -149,15 +175,25 @@ def _commit(path: str, asked: str | None, data_root: str | None) -> str:
 
     if asked and COMMIT.fullmatch(asked):
         return asked
-    if not offline(data_root):
-        return str(HfApi().dataset_info(path, revision=asked).sha)
     known = Path(HF_HUB_CACHE) / f"datasets--{path.replace('/', '--')}" / "refs" / (asked or "main")
+    if not offline(data_root):
+        found = str(HfApi().dataset_info(path, revision=asked).sha)
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(found, encoding="utf-8")  # as the hub's client does, which is told a commit and no name here
+        return found
     if not known.is_file():
         raise UserError(
             f"the data set {path} is not in the hub's cache on this machine; put it into <data_root>/{path}, or run "
             "python -m tradeoff.prefetch STUDY with a network"
         )
     return known.read_text(encoding="utf-8").strip()
+
+
+def _commit_of(loaded: Mapping[str, Any]) -> str | None:
+    """The commit in the cache's paths of a loaded data set: off the network it is of the newest that is there."""
+    files = [file["filename"] for split in loaded.values() for file in split.cache_files]
+    found = {part for file in files for part in Path(file).parts if COMMIT.fullmatch(part)}
+    return found.pop() if len(found) == 1 else None
 
 
 def main() -> None:
