@@ -249,3 +249,20 @@ def test_every_task_of_a_group_has_an_item_and_their_number_is_what_was_asked(dr
     assert all(1 <= found[name] <= size for name, size in sizes.items())
     for one, other in itertools.combinations(sizes, 2):
         assert sizes[one] < sizes[other] or found[one] + 1 >= found[other], "more of a larger task"
+
+
+def test_a_data_set_under_a_data_root_that_changed_is_read_anew(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/rooted.yaml").write_text(
+        "task: rooted\ndataset_path: owner/rooted\noutput_type: loglikelihood_rolling\n"
+        "test_split: test\ndoc_to_text: ''\ndoc_to_target: text\n"
+    )
+    known = benchmark("rooted", "rooted", str(tmp_path / "own"), None)
+    folder = tmp_path / "root/owner/rooted"
+    folder.mkdir(parents=True)
+    cards = [tmp_path / f"{n}/rooted.json" for n in range(2)]
+    for card, text in zip(cards, ("one", "two"), strict=True):
+        (folder / "test.jsonl").write_text(f'{{"text": "{text}"}}\n')
+        data.fetch(known, str(tmp_path / "root"), card)
+    assert [data.splits(card, "rooted")["test"]["text"] for card in cards] == [["one"], ["two"]]
+    assert not list(tmp_path.rglob(data.CACHE))

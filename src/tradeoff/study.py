@@ -470,7 +470,8 @@ class Study(Section):
     def bounded(self, domain: str) -> list[str]:
         """The general benchmarks that score from 0 to 1 and do not test the domain itself."""
         left_out = self.domains[domain].excludes
-        return [name for name in self.general if self._known(name).bounded and name not in left_out]
+        known = {name: self._known(name) for name in self.general}
+        return [name for name, b in known.items() if b.bounded and not {name, b.lm_eval} & left_out]
 
     def scored(self, domain: str) -> dict[str, float]:
         """Those of them that make the general score of a model tuned on the domain, with their weights."""

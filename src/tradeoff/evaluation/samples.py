@@ -44,9 +44,11 @@ SCHEMA = pa.schema(
         pa.field("token_nll", pa.list_(pa.float32())),
         pa.field("token_text", pa.list_(pa.string())),
         pa.field("text_bytes", pa.int32()),
+        pa.field("question", pa.string()),
     ]
 )
 CODE = ("token_nll", "token_text", "text_bytes")  # of the text whose code length was measured
+ASIDE = (*CODE, "question")  # in no table
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class Sample:
         token_nll: The nll of each token whose code length was measured, nats; None where none was.
         token_text: The same tokens in letters.
         text_bytes: UTF-8 bytes of that text, without special tokens.
+        question: The item's own text, without instructions, solved examples and template; of general benchmarks alone.
     """
 
     benchmark: str
@@ -123,6 +126,7 @@ class Sample:
     token_nll: list[float] | None = None
     token_text: list[str] | None = None
     text_bytes: int | None = None
+    question: str | None = None
 
 
 def written(response: Response) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -88,10 +88,13 @@ class Task:
         rows: dict[int, list[dict[str, Any]]] = {}  # of each item, one for each filter
         for row in self._read(outcomes)[self.benchmark.name]:
             rows.setdefault(row["doc_id"], []).append(row)
-        return [
-            _sample(self.benchmark, by_filter, _response(by_filter[0], outcomes[self.benchmark.name, item, 0]))
-            for item, by_filter in sorted(rows.items())
-        ]
+        (loaded,) = self._loaded.values()
+        found = []
+        for item, by_filter in sorted(rows.items()):
+            response = _response(by_filter[0], outcomes[self.benchmark.name, item, 0])
+            sample = _sample(self.benchmark, by_filter, response)
+            found.append(replace(sample, question=question(loaded, by_filter[0]["doc"])))
+        return found
 
     def _outcomes(self, responses: Sequence[Response], scored: Sequence[Scored]) -> Outcomes:
         """What came back for each request."""
@@ -206,6 +209,14 @@ class _Known(LM):
 
     def _found(self, requests: list[Instance]) -> list[Response | Scored]:
         return [self._outcomes[str(request.task_name), request.doc_id, request.idx] for request in requests]
+
+
+def question(loaded: Any, doc: dict[str, Any]) -> str:
+    """An item's own text, of which nothing is shared by other items; of a text that is scored whole, the text."""
+    if loaded.OUTPUT_TYPE == "loglikelihood_rolling":
+        return str(loaded.doc_to_target(doc))
+    text = loaded.doc_to_text(doc)
+    return str(loaded.doc_to_choice(doc)[0] if isinstance(text, int) else text)  # a number is that of a choice
 
 
 def _log_likelihood(found: Scored) -> float:

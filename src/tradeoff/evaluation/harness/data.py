@@ -22,6 +22,9 @@ from tradeoff.evaluation.harness.tree import Leaf
 from tradeoff.provenance import checked, digest, read_json, sha256_file, write_json
 
 COMMIT = re.compile("[0-9a-f]{40}")
+CACHE = (
+    ".cache"  # of what is read from this machine: a cache that outlives the job could answer for a file that changed
+)
 
 
 def fetch(known: Benchmark, data_root: str | None, card: Path) -> None:
@@ -34,8 +37,9 @@ def fetch(known: Benchmark, data_root: str | None, card: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     sources: dict[str, dict[str, Any]] = {}
     needed = _needed(known)
+    folder.mkdir(parents=True)
     for number, (key, leaves) in enumerate(needed.items()):
-        origin, loaded = _loaded(known.name, leaves[0], data_root)
+        origin, loaded = _loaded(known.name, leaves[0], data_root, folder / CACHE)
         splits = sorted({split for leaf in leaves for split in _splits(leaf)})
         if missing := [split for split in splits if split not in loaded]:
             raise UserError(
@@ -52,6 +56,8 @@ def fetch(known: Benchmark, data_root: str | None, card: Path) -> None:
             "files": {str(file.relative_to(folder)): sha256_file(file) for file in files},
             "sha256": digest([sha256_file(file) for file in files if file.suffix == ".arrow"]),
         }
+        del loaded
+        shutil.rmtree(folder / CACHE, ignore_errors=True)
     content = {"name": known.name, "lm_eval": known.lm_eval, "sources": list(sources.values())}
     places = {leaf.name: list(sources).index(key) for key, leaves in needed.items() for leaf in leaves}
     write_json(card, {**content, "tasks": places, "sha256": digest([s["sha256"] for s in sources.values()])})
@@ -67,11 +73,15 @@ def prefetch(known: Benchmark, data_root: str | None) -> list[str]:
     Raises:
         UserError: as `fetch`.
     """
-    found = []
+    found: dict[str, None] = {}
     for leaf, *_ in _needed(known).values():
-        there = local(str(leaf.config.get("dataset_path") or ""), data_root)
-        found.append(_loaded(known.name, leaf, data_root if there else None)[0])
-    return list(dict.fromkeys(f"{origin['path']}@{origin['revision'] or 'this machine'}" for origin in found))
+        path = str(leaf.config.get("dataset_path") or "")
+        if leaf.config.get("custom_dataset") or not (_is_here(path) or local(path, data_root)):
+            origin, _ = _loaded(known.name, leaf, None, None)
+            found[f"{origin['path']}@{origin['revision'] or 'no revision'}"] = None
+        else:
+            found[f"{path}: on this machine"] = None
+    return list(found)
 
 
 def splits(card: Path, task: str) -> dict[str, Any]:
@@ -138,8 +148,22 @@ def _splits(leaf: Leaf) -> Iterable[str]:
     return [split for split in named if split]
 
 
-def _loaded(name: str, leaf: Leaf, data_root: str | None) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """Where a task's data are from, and they."""
+def _is_here(path: str) -> bool:
+    """Whether a `dataset_path` is read from this machine; `datasets` then still may be told addresses of files."""
+    return path in BUILDERS or Path(path).is_dir()
+
+
+def _loaded(
+    name: str, leaf: Leaf, data_root: str | None, cache: Path | None
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Where a task's data are from, and they.
+
+    Args:
+        name: Of the benchmark.
+        leaf: The task.
+        data_root: Where data sets of the hub may lie.
+        cache: For what `datasets` makes of files on this machine; None for its usual one.
+    """
     import datasets
 
     path = str(leaf.config.get("dataset_path") or "")
@@ -150,7 +174,9 @@ def _loaded(name: str, leaf: Leaf, data_root: str | None) -> tuple[dict[str, Any
             origin["path"] = function.name if isinstance(function, Function) else str(function)
             return origin, resolve(function)(**(leaf.config.get("metadata") or {}), **options)
         folder = local(path, data_root)
-        if folder is None and path not in BUILDERS and not Path(path).is_dir():
+        if cache is not None and (folder or _is_here(path)):
+            options["cache_dir"] = str(cache)
+        if folder is None and not _is_here(path):
             origin["revision"] = options["revision"] = _commit(path, options.get("revision"), data_root)
         loaded = datasets.load_dataset(str(folder or path), origin["config"], **options)
         if origin["revision"]:

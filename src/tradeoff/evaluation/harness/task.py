@@ -73,6 +73,7 @@ class HarnessTask(task.Task):
             invalid=invalid.get(key.partition(",")[2] or "none", False),
             values={name: value for name, (value, _) in values.items()},
             weights={},
+            question=task.question(loaded, row["doc"]),
         )
         return sample, values
 
