@@ -99,7 +99,11 @@ WRONG = [
         "general.mmlu: metric: mmlu_abstract_algebra has no 'f1'; it has acc",
     ),
     ("general", {"ifeval": {"metric": "promt_level_strict_acc"}}, f"general.ifeval.metric: {METRICS}"),
-    ("general", ["mbpp"], f"general.mbpp: runs code that the models write, in a sandbox; {ALLOW}"),
+    (
+        "general",
+        ["mbpp"],
+        f"general.mbpp: runs code that the models write, outside of the sandbox, as lm-eval does; {ALLOW}",
+    ),
     ("general", ["squadv2"], "general.squadv2: is written in Python, not as a task file; name another task"),
     ("general", ["wmt16-ro-en"], f"general.wmt16-ro-en: {NO_MEAN}"),
     (

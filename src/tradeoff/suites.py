@@ -73,8 +73,9 @@ def check(
             raise fail(f"general.{name}: the name is taken by a domain or a column of the tables; choose another")
         benchmark = known(name, suite, include)
         if benchmark.runs_code and not allow_code:
+            where = "outside of the sandbox, as lm-eval does" if benchmark.lm_eval else "in a sandbox"
             raise fail(
-                f"general.{name}: runs code that the models write, in a sandbox; "
+                f"general.{name}: runs code that the models write, {where}; "
                 "allow it with evaluation.allow_code_execution: true, or leave it out"
             )
         if suite.num_fewshot is not None and not _takes_examples(benchmark):
