@@ -8,7 +8,7 @@
 #               (DATA=folder with GSM8K and IFEval; CHECKS="classes merged" for some; ITEMS="--gsm8k 100 --tokens 512")
 # make test     run all checks and tests
 # make audit    compare the environment with the lock, file by file, and ask PyPI for known vulnerabilities
-# make kills, matrix, fuzz, bad-days, storage, grid, slurm, gpu   the long tests; storage needs rsync, slurm root,
+# make kills, matrix, tasks, fuzz, bad-days, storage, grid, slurm, gpu   the long tests; storage needs rsync, slurm root,
 #               slurm-wlm and munge, gpu a GPU; grid is config/paper.yaml with tiny models of its architectures
 # They build .venv from envs/lock.txt when it is missing or older.
 
@@ -30,7 +30,7 @@ SNAKEMAKE := $(BIN)/snakemake $(WHERE) --configfile $(STUDY) \
 	$(if $(DATA),--config data_root=$(DATA))
 ROOT := $(if $(DATA),--data-root $(DATA))
 
-.PHONY: study show preview plan bench crosscheck test check kills matrix fuzz bad-days gpu storage grid slurm audit unlock clean
+.PHONY: study show preview plan bench crosscheck test check kills matrix tasks fuzz bad-days gpu storage grid slurm audit unlock clean
 
 study: .venv/done
 	@$(BIN)/python -m tradeoff.study $(STUDY) $(ROOT)
@@ -59,6 +59,9 @@ test: check
 
 matrix: .venv/done
 	$(BIN)/python -m pytest -m slow tests/test_reruns.py
+
+tasks: .venv/done
+	$(BIN)/python -m pytest -m slow tests/test_task_files.py
 
 fuzz: .venv/done
 	FUZZ=2500 $(BIN)/python -m pytest -m "slow or not slow" tests/test_fuzz.py

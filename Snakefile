@@ -20,7 +20,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        expand("<study>/tables/{name}.parquet", name=[*TABLES, *EXPLANATIONS]),
+        expand("<study>/tables/{name}.parquet", name=[*TABLES, "leakage", *EXPLANATIONS]),
         expand("<study>/figures/{name}.svg", name=[*FIGURES, *WHY]),
         "<study>/report.html",
         "<study>/summary.txt",

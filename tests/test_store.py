@@ -7,13 +7,15 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import local_tasks
 import pyarrow.parquet as pq
 import pytest
 import tiny
 
-from tradeoff import data, domains
-from tradeoff.evaluation import evaluate
+from tradeoff import data, domains, sources
+from tradeoff.evaluation import evaluate, from_json
 from tradeoff.evaluation.evaluate import Evaluator
+from tradeoff.evaluation.harness import data as harness
 from tradeoff.evaluation.task import Task
 from tradeoff.models.chat import Chat
 from tradeoff.models.resident import Resident
@@ -223,3 +225,39 @@ def test_how_a_model_was_asked_is_recorded(tiny_base, root):
     }
     kept = next((root / "evaluations").rglob("*.parquet"))
     assert pq.read_schema(kept).equals(evaluate.SCHEMA)
+
+
+def test_a_benchmark_of_lm_eval_is_kept_by_its_data_and_task_files(tiny_base, root, tmp_path, loads):
+    own = local_tasks.write(tmp_path / "own")
+    changes = {
+        "general": {"local_by_size": {"items": 6}, "local_words": {"items": "all", "max_new_tokens": 4}},
+        "include": str(own),
+    }
+    of = evaluator(tiny_base, root, **changes)
+
+    def fetch(of):
+        for name in changes["general"]:
+            harness.fetch(from_json(of.benchmarks[name]["benchmark"]), None, root / f"benchmarks/{name}.json")
+
+    fetch(of)
+    first = evaluated(of).to_pylist()
+    names = [row["benchmark"] for row in first if row["benchmark"] != "shop_mini"]
+    assert Counter(names) == {"local_by_size": 6, "local_words": 7}
+    by_name = {row["benchmark"]: row for row in first}
+    assert (by_name["local_by_size"]["num_fewshot"], by_name["local_words"]["num_fewshot"]) == (None, 0)
+    assert (by_name["local_by_size"]["max_new_tokens"], by_name["local_words"]["max_new_tokens"]) == (None, 4)
+    assert evaluated(evaluator(tiny_base, root, **changes)).to_pylist() == first
+    assert len(loads) == 1
+
+    (own / "functions.py").write_text((own / "functions.py").read_text().replace("% 2", "% 3"))
+    evaluated(evaluator(tiny_base, root, **changes))
+    assert len(loads) == 2, "a function beside the task files has changed"
+
+    rows = (own / "local_words.jsonl").read_text()
+    (own / "local_words.jsonl").write_text(rows.replace("tree", "trunk"))
+    sources.sha256.cache_clear()
+    changed = evaluator(tiny_base, root, **changes)
+    fetch(changed)
+    again = evaluated(changed).to_pylist()
+    assert len(loads) == 3, "an item has changed"
+    assert {row["target"] for row in again} - {row["target"] for row in first} == {"trunk"}

@@ -54,6 +54,16 @@ NO_SHOTS = "ifeval_mini has no solved examples; remove the key"
 SILENT = "base_text generates nothing; remove the key"
 ALLOW = "allow it with evaluation.allow_code_execution: true, or leave it out"
 UNSCORED = "no benchmark is left for the general score of shop_mini; list one that scores from 0 to 1"
+NO_BENCHMARK = (
+    "general: unknown benchmark 'zzzzqqq'; choose from arithmetic_mini, base_text, gsm8k, humaneval, ifeval, "
+    "ifeval_mini, knowledge_mini, or a task or group of lm-eval"
+)
+COLUMN = "the name is taken by a domain or a column of the tables; choose another"
+SHARED = "its 57 tasks share its items, and these are 10; set general.mmlu.items to 57 or more, or to all"
+NO_NAME = "should be at most 96 letters, digits, dots, dashes and underscores; name another with lm_eval:"
+NO_MEAN = "its metric bleu (bleu) is no mean over items, so it has no paired interval"
+NO_SCORE = "is no score from 0 to 1; remove it, or name another of its metrics"
+METRICS = "there is no 'promt_level_strict_acc'; did you mean 'prompt_level_strict_acc'?"
 NUMBER = "learning_rates.0: {!r} is no learning rate; write a number such as 2e-5"
 DERIVED = "methods.{}.of: 'half' is derived itself; name a method that trains"
 
@@ -75,6 +85,43 @@ WRONG = [
     ("methods.sft", "sft", "methods.sft: a method is a mapping with a recipe, such as {recipe: sft}"),
     ("domains", ["shop-mini"], "domains: unknown domain 'shop-mini'; did you mean 'shop_mini'?"),
     ("general", ["ifeval_min"], "general: unknown benchmark 'ifeval_min'; did you mean 'ifeval_mini'?"),
+    ("general", ["mmul"], "general: unknown benchmark 'mmul'; did you mean 'mmlu'?"),
+    ("general", ["zzzzqqq"], NO_BENCHMARK),
+    ("general", [3], "general: 3 is no name of a benchmark; write a list of names, or a mapping of them"),
+    ("general", {"x": {"lm_eval": "mmul"}}, "general.x.lm_eval: unknown benchmark 'mmul'; did you mean 'mmlu'?"),
+    ("general", {"a b": {}}, f"general: a name {NO_NAME}, got 'a b'"),
+    ("general", {"pareto": {"lm_eval": "mmlu"}}, f"general.pareto: {COLUMN}"),
+    ("general", {"shop_mini": {"lm_eval": "mmlu"}}, f"general.shop_mini: {COLUMN}"),
+    ("general", {"mmlu": {"items": 10}}, f"general.mmlu: {SHARED}"),
+    (
+        "general",
+        {"mmlu": {"items": 99, "metric": "f1"}},
+        "general.mmlu: metric: mmlu_abstract_algebra has no 'f1'; it has acc",
+    ),
+    ("general", {"ifeval": {"metric": "promt_level_strict_acc"}}, f"general.ifeval.metric: {METRICS}"),
+    (
+        "general",
+        ["mbpp"],
+        f"general.mbpp: runs code that the models write, outside of the sandbox, as lm-eval does; {ALLOW}",
+    ),
+    ("general", ["squadv2"], "general.squadv2: is written in Python, not as a task file; name another task"),
+    ("general", ["wmt16-ro-en"], f"general.wmt16-ro-en: {NO_MEAN}"),
+    (
+        "general",
+        {"hellaswag": {"max_new_tokens": 3}},
+        "general.hellaswag.max_new_tokens: hellaswag generates nothing; remove the key",
+    ),
+    (
+        "general",
+        {"wikitext": {"num_fewshot": 3}},
+        "general.wikitext.num_fewshot: wikitext has no solved examples; remove the key",
+    ),
+    ("general", ["wikitext"], f"general: {UNSCORED}"),
+    ("general_score", {"ifeval": 1}, "general_score.ifeval: no such benchmark in general; did you mean 'ifeval_mini'?"),
+    ("general_score", ["base_text"], f"general_score.base_text: {NO_SCORE}"),
+    ("general_score", {"ifeval_mini": 0}, "general_score.ifeval_mini: should be greater than 0, got 0"),
+    ("general_score", ["ifeval_mini", "ifeval_mini"], "general_score: 'ifeval_mini' is listed twice; remove one"),
+    ("general_score", {}, "general_score: is empty; list at least one"),
     ("general", ["base_text"], f"general: {UNSCORED}"),
     ("domains", ["shop_mini", "shop_mini"], "domains: shop_mini is listed twice; remove one"),
     ("domains", {"a": {"domain": "jsnol"}}, "domains.a: unknown domain 'jsnol'; did you mean 'jsonl'?"),

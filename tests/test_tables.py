@@ -318,6 +318,28 @@ def test_the_general_score_is_the_plain_mean_of_bounded_benchmarks(tmp_path):
     known = {name: KNOWN[name] for name in (DOMAIN, *names)}
     found = tradeoff(replicates(collect(asked, known), known, scored), updates).iloc[0]
     assert found["general_score"] == pytest.approx((0.75 + 0.5) / 2)
+    assert found["general_plain"] == found["general_score"]
+    assert found["general_plain_low"] == found["general_score_low"]
+
+
+@pytest.mark.parametrize("weights", [{"arithmetic_mini": 3.0, "ifeval_mini": 1.0}, {"ifeval_mini": 2.0}])
+def test_a_study_weighs_its_general_benchmarks_and_the_plain_mean_stays_beside(tmp_path, weights):
+    outcomes = OUTCOMES | {"ifeval_mini": [1.0, 0.0]}
+    moved = outcomes | {"arithmetic_mini": [0.0, 0.0, 1.0, 0.0]}
+    names = (*GENERAL, "ifeval_mini")
+    asked = [entry(tmp_path, outcomes=outcomes), entry(tmp_path, "sft", "1e-06", 0, moved)]
+    asked = [Entry(**vars(e) | {"benchmarks": (DOMAIN, *names)}) for e in asked]
+    known = {name: KNOWN[name] for name in (DOMAIN, *names)}
+    plain = {DOMAIN: ["arithmetic_mini", "ifeval_mini"]}
+    studied = replicates(collect(asked, known), known, {DOMAIN: weights}, plain=plain)
+    base, sft = (row for _, row in tradeoff(studied, {"sft-1e-06-0": COST | UPDATE}).iterrows())
+    scores = {"arithmetic_mini": 0.75, "ifeval_mini": 0.5}
+    expected = sum(scores[name] * weight for name, weight in weights.items()) / sum(weights.values())
+    assert base["general_score"] == pytest.approx(expected)
+    assert base["general_plain"] == pytest.approx((0.75 + 0.5) / 2)
+    share = weights.get("arithmetic_mini", 0.0) / sum(weights.values())
+    assert sft["general_change"] == pytest.approx(-0.5 * share)
+    assert sft["general_plain_change"] == pytest.approx(-0.25)
 
 
 def test_the_trade_off_stops_where_run_and_base_were_asked_different_items(entries):

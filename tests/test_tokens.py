@@ -127,12 +127,12 @@ def test_a_benchmark_under_lm_eval_reads_one_begin_token_at_most(begins, templat
     assert [row.response for row in rows] == ["12", "no"]
 
 
-@pytest.mark.parametrize("options", [{"do_sample": True}, {"temperature": 0.7}])
+@pytest.mark.parametrize("options", [{"do_sample": True}, {"do_sample": None, "temperature": 0.7}])
 def test_sampling_is_refused(options):
     asked = task.Task(
         general("arithmetic_mini"), 1, {}, Chat(tiny.tokenizer()), None, {"seed": 0, "system_prompt": None}
     )
-    asked._loaded.set_config("generation_kwargs", options, update=True)
+    asked._loaded["arithmetic_mini"].set_config("generation_kwargs", options, update=True)
     with pytest.raises(UserError, match="do_sample"):
         _ = asked.questions
 

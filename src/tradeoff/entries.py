@@ -11,13 +11,14 @@ from decimal import Decimal, InvalidOperation
 from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, InstanceOf, TypeAdapter, ValidationError, WithJsonSchema
 
 from tradeoff import domains, evaluation, methods
 from tradeoff.errors import one_line, shown
 from tradeoff.section import Section, fail, nearest, plain
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+BENCHMARK = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"  # lm-eval's names have capital letters too
 Name = Annotated[str, Field(pattern=NAME)]
 T = TypeVar("T")
 
@@ -163,17 +164,23 @@ class Suite(Section):
     )
     num_fewshot: Annotated[int | None, Field(ge=0, description="solved examples ahead of the question")] = None
     max_new_tokens: Annotated[int | None, Field(ge=1, description="generation limit")] = None
+    metric: Annotated[str | None, Field(min_length=1, description="the one that represents the benchmark")] = None
+    lm_eval: Annotated[
+        str | None, Field(min_length=1, description="lm-eval's task, group or tag that the entry is")
+    ] = None
 
 
-def _entries(thing: str, choices: list[str], entry: Callable[[str], dict[str, Any]]) -> BeforeValidator:
-    """Reads `[a, b]` as the mapping of these names to what is usual."""
+def _entries(thing: str, choices: list[str] | None, entry: Callable[[str], dict[str, Any]]) -> BeforeValidator:
+    """Reads `[a, b]` as the mapping of these names to what is usual; without choices, names are checked later."""
 
     def read(value: object) -> object:
         if not isinstance(value, list):
             return value
         for index, name in enumerate(value):
-            if name not in choices:
+            if choices is not None and name not in choices:
                 raise fail(f"unknown {thing} {shown(name)}; {nearest(name, choices)}")
+            if not isinstance(name, str):
+                raise fail(f"{shown(name)} is no name of a {thing}; write a list of names, or a mapping of them")
             if name in value[:index]:
                 raise fail(f"{name} is listed twice; remove one")
         return {name: entry(name) for name in value}
@@ -181,15 +188,8 @@ def _entries(thing: str, choices: list[str], entry: Callable[[str], dict[str, An
     return BeforeValidator(read)
 
 
-def _known_suites(value: dict[str, Suite]) -> dict[str, Suite]:
-    for name in value:
-        if name not in evaluation.names():
-            raise fail(f"unknown benchmark {shown(name)}; {nearest(name, evaluation.names())}")
-    return value
-
-
-def _or_list(names: list[str], entry: dict[str, Any]) -> WithJsonSchema:
-    listed = {"type": "array", "items": {"enum": names}, "minItems": 1, "uniqueItems": True}
+def _or_list(names: dict[str, Any], entry: dict[str, Any]) -> WithJsonSchema:
+    listed = {"type": "array", "items": names, "minItems": 1, "uniqueItems": True}
     return WithJsonSchema({"oneOf": [listed, entry]})
 
 
@@ -199,7 +199,7 @@ Domains = Annotated[
     Field(min_length=1),
     _entries("domain", domains.names(), lambda name: {"domain": name}),
     _or_list(
-        domains.names(),
+        {"enum": domains.names()},
         {
             "type": "object",
             "minProperties": 1,
@@ -209,16 +209,16 @@ Domains = Annotated[
     ),
 ]
 Suites = Annotated[
-    dict[str, Suite],
+    dict[Annotated[str, Field(pattern=BENCHMARK)], Suite],
     Field(min_length=1),
-    AfterValidator(_known_suites),
-    _entries("benchmark", evaluation.names(), lambda name: {}),
+    _entries("benchmark", None, lambda name: {}),
     _or_list(
-        evaluation.names(),
+        {"anyOf": [{"enum": evaluation.names()}, {"type": "string", "pattern": BENCHMARK}]},
         {
             "type": "object",
             "minProperties": 1,
             "properties": dict.fromkeys(evaluation.names(), _suite),
+            "patternProperties": {BENCHMARK: _suite},
             "additionalProperties": False,
         },
     ),

@@ -149,10 +149,11 @@ def sights(study: Study) -> Iterator[str]:
     seeds = min(len(study.seeds_of(name)) for name in study.methods)
     sd, points = study.verdicts.assumed_sd, len(study.methods) * len(study.learning_rates)
     for domain in study.domains:
-        general = [_items(study, name) for name in study.scored(domain)]
+        scored = study.scored(domain)
+        general = [_items(study, name) for name in scored]
         if 0 in general:  # not known beforehand
             continue
-        at = seen(points, seeds, _count(study, domain, "test"), general, sd, DIFFER)
+        at = seen(points, seeds, _count(study, domain, "test"), general, sd, DIFFER, list(scored.values()))
         tie = "answered" if at.difference <= study.verdicts.tolerance else "not answered"
         yield (
             f"{domain}: sees a gain of {100 * at.gain:.1f} points, a difference between two runs of "

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
-from tradeoff import evaluation, sources
+from tradeoff import evaluation, sources, suites
 from tradeoff.domains import Split
 from tradeoff.entries import (
+    BENCHMARK,
     NAME,
     Domains,
     MethodEntry,
@@ -36,6 +37,7 @@ from tradeoff.entries import (
 )
 from tradeoff.errors import UserError, one_line, shown
 from tradeoff.evaluation import BASE, BASE_TEXT, BASE_TEXTS, Benchmark
+from tradeoff.evaluation.harness import described as harness
 from tradeoff.hub import HubTable
 from tradeoff.section import Precision, Section, Seed, fail, nearest, plain
 from tradeoff.training.settings import AT, Training
@@ -92,6 +94,26 @@ ChatTemplate = Annotated[
     ),
 ]
 Day = Annotated[str, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+
+
+def _weights(value: object) -> object:
+    """Benchmarks' weights; a list of names is short for equal ones."""
+    if not isinstance(value, list):
+        return value
+    if twice := next((name for n, name in enumerate(value) if name in value[:n]), None):
+        raise fail(f"{shown(twice)} is listed twice; remove one")
+    if not all(isinstance(name, str) for name in value):
+        raise fail("should be names of benchmarks, such as [mmlu, ifeval], or weights, such as {mmlu: 2, ifeval: 1}")
+    return dict.fromkeys(value, 1.0)
+
+
+WEIGHTS = {
+    "oneOf": [
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+        {"type": "object", "minProperties": 1, "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+        {"type": "null"},
+    ]
+}
 
 
 class Model(Section):
@@ -221,6 +243,13 @@ class Study(Section):
     learning_rates: Annotated[list[Rate], Field(min_length=1, description="every method runs at every rate")]
     seeds: Annotated[list[Seed], Field(min_length=1, description="of every method without seeds of its own")]
     general: Suites
+    general_score: Annotated[
+        dict[str, Annotated[float, Field(gt=0, lt=1e6)]] | None,
+        BeforeValidator(_weights),
+        WithJsonSchema(WEIGHTS),
+        Field(min_length=1, description="benchmarks that make the general score, with weights where they differ"),
+    ] = None
+    include: Annotated[str | None, Field(min_length=1, description="folder of lm-eval task files of one's own")] = None
     trajectory: list[Fraction] = Field(default=[], description="shares of a training after which it is evaluated too")
     allow_mixed: list[Literal["lock"]] = Field(default=[], description="what may differ between runs of one table")
     data: Data
@@ -288,17 +317,13 @@ class Study(Section):
                 raise fail(f"domains.{name}.teacher: there is no model {shown(domain.taught_by)} in this study; {hint}")
 
     def _check_general(self) -> None:
-        for name, suite in self.general.items():
-            known = evaluation.general(name)
-            if known.runs_code and not self.evaluation.allow_code_execution:
-                raise fail(
-                    f"general.{name}: runs code that the models write, in a sandbox; "
-                    "allow it with evaluation.allow_code_execution: true, or leave it out"
-                )
-            if suite.num_fewshot is not None and known.num_fewshot is None:
-                raise fail(f"general.{name}.num_fewshot: {name} has no solved examples; remove the key")
-            if suite.max_new_tokens is not None and known.max_new_tokens is None:
-                raise fail(f"general.{name}.max_new_tokens: {name} generates nothing; remove the key")
+        settings = self.evaluation
+        suites.check(self.general, self.include, settings.items, settings.allow_code_execution, list(self.domains))
+        for name in self.general_score or ():
+            if name not in self.general:
+                raise fail(f"general_score.{name}: no such benchmark in general; {nearest(name, list(self.general))}")
+            if not self._known(name).bounded:
+                raise fail(f"general_score.{name}: is no score from 0 to 1; remove it, or name another of its metrics")
         for name in self.domains:
             if not self.scored(name):
                 raise fail(
@@ -416,13 +441,25 @@ class Study(Section):
         if name == BASE_TEXT:
             items = BASE_TEXTS if items == "all" else min(items, BASE_TEXTS)
         files = {datum: self._identity(datum) for datum in benchmark.data}
-        return {"benchmark": asdict(benchmark), "items": None if items == "all" else items, "files": files}
+        spec = {"benchmark": asdict(benchmark), "items": None if items == "all" else items, "files": files}
+        if benchmark.lm_eval is None:
+            return spec
+        return {
+            **spec,
+            "files": {file: sources.sha256(Path(file)) for file in harness.files(benchmark)},
+            "task_files": harness.code(benchmark),
+        }
+
+    @property
+    def from_lm_eval(self) -> list[str]:
+        """The general benchmarks that are tasks or groups of lm-eval, or of task files of one's own."""
+        return [name for name in self.general if self._known(name).lm_eval is not None]
 
     def _benchmark(self, name: str) -> Benchmark:
         if name in self.domains:
             usual, suite = evaluation.of_domain(name, self.domains[name]), Suite()
         else:
-            usual, suite = evaluation.general(name), self.general[name]
+            usual, suite = self._known(name), self.general[name]
         registry = sources.registry()
         versions = [registry[datum].version(self.data_root) for datum in usual.data if datum in registry]
         return replace(
@@ -436,15 +473,24 @@ class Study(Section):
         """Data sets of the hub that domains of a person's own name, by the names of their files."""
         return {table.name: table for domain in self.domains.values() for table in domain.hub_tables()}
 
+    def _known(self, name: str) -> Benchmark:
+        return suites.known(name, self.general[name], self.include)
+
     def _identity(self, datum: str) -> str:
         if datum in (tables := self.hub_tables()):
             return tables[datum].identity
         return sources.identity(sources.registry()[datum], self.data_root)
 
-    def scored(self, domain: str) -> list[str]:
-        """The general benchmarks that make the general score of a model tuned on a domain."""
+    def bounded(self, domain: str) -> list[str]:
+        """The general benchmarks that score from 0 to 1 and do not test the domain itself."""
         left_out = self.domains[domain].excludes
-        return [name for name in self.general if evaluation.general(name).bounded and name not in left_out]
+        known = {name: self._known(name) for name in self.general}
+        return [name for name, b in known.items() if b.bounded and not {name, b.lm_eval} & left_out]
+
+    def scored(self, domain: str) -> dict[str, float]:
+        """Those of them that make the general score of a model tuned on the domain, with their weights."""
+        weights = self.general_score or dict.fromkeys(self.general, 1.0)
+        return {name: weights[name] for name in self.bounded(domain) if name in weights}
 
     def read_by(self, domain: str, split: Split) -> dict[str, Path | None]:
         """What a domain's split is made of: names of what is fetched, and paths of a person's own files."""
@@ -481,8 +527,11 @@ class Study(Section):
                 if not sources.is_file(file):
                     raise self._no_file(domain, file)
         for name in self.general:
-            for datum in evaluation.general(name).data:
+            benchmark = self._known(name)
+            for datum in benchmark.data:
                 sources.local_path(registry[datum], self.data_root)
+            if benchmark.lm_eval is not None:
+                harness.check_data(benchmark, self.data_root)
 
     @staticmethod
     def _no_file(domain: str, path: Path) -> UserError:
@@ -492,6 +541,8 @@ class Study(Section):
         """Every path on this machine that the study names, and where."""
         if self.data_root is not None:
             yield DATA_ROOT, self.data_root
+        if self.include is not None:
+            yield "include", self.include
         for model, known in self.all_models.items():
             if known.source.startswith("folder:"):
                 yield f"models.{model}.source", known.source.removeprefix("folder:")
@@ -588,6 +639,7 @@ def _first_error(error: ValidationError) -> str:
 
 
 _PATTERNS = {
+    BENCHMARK: "should be at most 96 letters, digits, dots, dashes and underscores; name another with lm_eval:",
     NAME: "should be at most 64 lower-case letters, digits, dots, dashes and underscores, first a letter or digit",
     SOURCE: "should be package:<python package>/<file>.gguf, hub:<owner>/<name> or folder:<path>",
 }

@@ -19,10 +19,11 @@ os.environ.update(
 )
 
 from dataclasses import asdict
+from importlib.metadata import version
 from shlex import quote
 
 from tradeoff import sources
-from tradeoff.evaluation import BASE_TEXT, general
+from tradeoff.evaluation import BASE_TEXT
 from tradeoff.provenance import canonical_json, code_digest, digest, sha256_file
 from tradeoff.reach import examples_digest
 from tradeoff.study import AT, BASE, Run, load_for_snakemake, method_spec
@@ -73,6 +74,7 @@ def either(names):
 
 wildcard_constraints:
     model=either(STUDY.all_models),
+    benchmark=either(STUDY.from_lm_eval),
     datum=either(DATA),
     table=either(HUB_TABLES),
     domain=either(STUDY.domains),
@@ -129,6 +131,19 @@ def local_file(wildcards):
     return local(str(path)) if path else []
 
 
+def benchmark_data(name):
+    """What decides the data of a benchmark of lm-eval: not how many of its items are asked, nor how."""
+    spec = STUDY.benchmark_spec(name)
+    usual = {"num_fewshot": None, "max_new_tokens": None, "metrics": []}
+    kept = {key: spec[key] for key in ("files", "task_files")}
+    return {**kept, "packages": version("lm_eval"), "benchmark": {**spec["benchmark"], **usual}}
+
+
+def benchmark_files(wildcards):
+    """The files on this machine that a benchmark's task files name."""
+    return [ancient(local(file)) for file in STUDY.benchmark_spec(wildcards.benchmark)["files"]]
+
+
 def split_of(wildcards):
     """The split that a drawn file belongs to; its questions are what a teacher has to answer."""
     return wildcards.part.removesuffix("_questions")
@@ -177,6 +192,7 @@ def evaluated(domain=None):
     specs = {}
     for name in STUDY.benchmarks(domain):
         own = domain_module(name) if name in STUDY.domains else f"tradeoff.evaluation.tasks.{name}"
+        own = "tradeoff.evaluation.harness.task" if name in STUDY.from_lm_eval else own
         specs[name] = {**STUDY.benchmark_spec(name), "code": code_digest(["tradeoff.evaluation.evaluate", own])}
     return canonical_json(specs)
 
@@ -184,7 +200,9 @@ def evaluated(domain=None):
 def tested_on(domain=None):
     """The cards and files of a model's test items, its domain's and the general benchmarks'."""
     splits = [f"{ROOT}/data/{name}/test" for name in STUDY.domains if domain in (None, name)]
-    data = dict.fromkeys(f"{ROOT}/sources/{datum}" for name in STUDY.general for datum in general(name).data)
+    known = STUDY.benchmarks()
+    data = dict.fromkeys(f"{ROOT}/sources/{datum}" for name in STUDY.general for datum in known[name].data)
+    data |= dict.fromkeys(f"{ROOT}/benchmarks/{name}" for name in STUDY.from_lm_eval)
     cards = [f"{split}.json" for split in splits] + [ancient(f"{datum}.json") for datum in data]
     return cards + [ancient(f"{split}.jsonl") for split in splits] + [ancient(datum) for datum in data]
 
@@ -195,7 +213,7 @@ def benchmarks():
 
 
 def scored():
-    """For each domain the benchmarks of its general score, as JSON."""
+    """For each domain the benchmarks of its general score with their weights, as JSON."""
     return canonical_json({domain: STUDY.scored(domain) for domain in STUDY.domains})
 
 

@@ -61,6 +61,27 @@ rule fetch_table:
         "python -m tradeoff.hub {params.table:q} {output.card} 2>&1 | tee {log}"
 
 
+# The data sets of a benchmark of lm-eval, likewise; with them its items are the same in every job.
+rule fetch_benchmark:
+    input:
+        benchmark_files,
+    output:
+        card="<study>/benchmarks/{benchmark}.json",
+        data=directory("<study>/benchmarks/{benchmark}"),
+    log:
+        "<study>/logs/fetch_benchmark/{benchmark}.log",
+    localrule: True
+    conda:
+        "../../envs/tradeoff.yaml"
+    params:
+        spec=lambda wildcards: canonical_json(benchmark_data(wildcards.benchmark)),
+        data_root=STUDY.data_root or "",
+        code=code_digest(["tradeoff.evaluation.harness.data"]),
+    shell:
+        "python -m tradeoff.evaluation.harness.data {params.spec:q} {output.card} --data-root={params.data_root:q} "
+        "2>&1 | tee {log}"
+
+
 rule draw:
     input:
         named=named,

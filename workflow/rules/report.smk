@@ -35,6 +35,7 @@ rule summarise:
         tradeoff="<study>/tables/tradeoff.parquet",
         scores="<study>/tables/scores.parquet",
         recommendation="<study>/tables/recommendation.parquet",
+        leakage="<study>/tables/leakage.parquet",
     output:
         "<study>/summary.txt",
     log:

@@ -34,7 +34,8 @@ with logged(snakemake.log[0]):
     norms = {(c["run_id"], c["fraction"]): c["update"]["delta_norm"] for c in cards if "fraction" in c}
     asked = json.loads(snakemake.params.verdicts)
     rules, assumed_sd = Rules(asked["tolerance"], asked["one_seed"]), asked["assumed_sd"]
-    studied = replicates(samples, benchmarks, scored, assumed_sd=assumed_sd)
+    plain = json.loads(snakemake.params.plain)
+    studied = replicates(samples, benchmarks, scored, assumed_sd=assumed_sd, plain=plain)
     named = [json.loads(text) for text in (snakemake.params.sources, snakemake.params.kinds, snakemake.params.methods)]
     general = [name for name in benchmarks if name not in scored]
     tables = {

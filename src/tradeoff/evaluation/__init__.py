@@ -1,7 +1,8 @@
 """Evaluation: the same benchmarks, prompts and settings for the base and every result, with every item kept.
 
-A general benchmark is one lm-eval task file in `tasks/` (with its functions beside it, as lm-eval does); `base_text` is
-scored by our own code. A domain's test split is a benchmark too. This module is light: it is read with a study.
+A general benchmark is one lm-eval task file in `tasks/` (with its functions beside it, as lm-eval does), or any task or
+group of lm-eval (`harness`); `base_text` is scored by our own code. A domain's test split is a benchmark too. This
+module is light: it is read with a study.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ class Benchmark:
         bounded: Scores from 0 to 1 of which higher is better, so that they can be averaged into the general score.
         data: Names in `datasets.tsv` of what it reads.
         runs_code: It runs what the model wrote, which a study has to allow.
-        num_fewshot: Solved examples ahead of the question, unless a study says otherwise; None where it has none.
-        max_new_tokens: Generation limit, unless a study says otherwise; None where nothing is generated.
+        num_fewshot: Solved examples ahead of the question, unless a study says otherwise; None where it has none, or
+            where the tasks of a group have different numbers.
+        max_new_tokens: Generation limit, unless a study says otherwise; None where nothing is generated, or likewise.
+        lm_eval: The task, group or tag of lm-eval that it is; None for one of ours.
+        include: Folder of task files of one's own, which stand before lm-eval's.
     """
 
     name: str
@@ -51,16 +55,18 @@ class Benchmark:
     runs_code: bool = False
     num_fewshot: int | None = None
     max_new_tokens: int | None = None
+    lm_eval: str | None = None
+    include: str | None = None
 
 
 def names() -> list[str]:
-    """Names of all general benchmarks."""
+    """Names of our own general benchmarks."""
     return sorted([BASE_TEXT, *(path.stem for path in TASKS.glob("*.yaml"))])
 
 
 @cache
 def general(name: str) -> Benchmark:
-    """A general benchmark by name."""
+    """One of our own general benchmarks by name."""
     if name == BASE_TEXT:
         return Benchmark(name, "1.0", ("kl", CODE_LENGTH), bounded=False)
     task = read_task(TASKS / f"{name}.yaml")

@@ -21,6 +21,7 @@ import pyarrow as pa
 from tradeoff import data, domains, machine
 from tradeoff.errors import UserError, command
 from tradeoff.evaluation import BASE, BASE_TEXT, base_text, from_json
+from tradeoff.evaluation.harness.task import HarnessTask
 from tradeoff.evaluation.lm import Response, respond
 from tradeoff.evaluation.measurement import DomainTest, Measurement
 from tradeoff.evaluation.samples import SCHEMA, Prompting, table
@@ -128,16 +129,18 @@ class Evaluator:
             return [sha256_file(self._texts)]
         if "domain" in self.benchmarks[name]:
             return [sha256_file(self._examples(name))]
+        if self.benchmarks[name]["benchmark"]["lm_eval"]:
+            return [read_json(self._fetched(name))["sha256"]]
         return [read_json(self._source(datum))["sha256"] for datum in self.benchmarks[name]["benchmark"]["data"]]
 
     def _prompting(self, name: str) -> Prompting:
         spec = self.benchmarks[name]
-        known = self.chat.identity
+        known, shots = self.chat.identity, spec["benchmark"]["num_fewshot"]
         return Prompting(
             template="none" if known["template"] is None else digest(known),
             system_turn=self.chat.system_turn,
             system_prompt=None if "domain" in spec or name == BASE_TEXT else self.settings["system_prompt"],
-            num_fewshot=spec["benchmark"]["num_fewshot"] or 0,
+            num_fewshot=shots if spec["benchmark"]["lm_eval"] else shots or 0,
             max_new_tokens=spec["benchmark"]["max_new_tokens"],
             engine=self.settings["engine"],
             precision=self.settings["precision"],
@@ -160,6 +163,8 @@ class Evaluator:
         if "domain" in spec:
             examples = data.read(self._examples(name))
             return DomainTest(known, domains.build(spec["domain"]), examples, self.chat, self._context)
+        if known.lm_eval is not None:
+            return HarnessTask(known, spec["items"], {}, self.chat, self._context, self.settings, self._fetched(name))
         files = {datum: str(fetched(self._source(datum))) for datum in known.data}
         return Task(known, spec["items"], files, self.chat, self._context, self.settings)
 
@@ -183,6 +188,9 @@ class Evaluator:
 
     def _source(self, datum: str) -> Path:
         return self.root / "sources" / f"{datum}.json"
+
+    def _fetched(self, benchmark: str) -> Path:
+        return self.root / "benchmarks" / f"{benchmark}.json"
 
     @cached_property
     def _resident(self) -> Resident:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
 from tradeoff.domains import P_RIGHT, Domain, Example, p_right
 from tradeoff.errors import UserError
 from tradeoff.evaluation import CODE_LENGTH, Benchmark
@@ -149,3 +151,20 @@ def fitted(sequence: tokens.Sequence, context: int | None) -> tokens.Sequence:
             "leave the item out, or choose a model with a longer context"
         )
     return tokens.Sequence(sequence.id, sequence.ids[over:], sequence.prompt_length - over)
+
+
+def rolling(chat: Chat, name: str, text: str, context: int | None) -> list[tokens.Sequence]:
+    """A text that is scored whole, in parts that the model's context holds, each of its tokens once.
+
+    The parts are lm-eval's: the first follows the begin token, or the end token where the tokenizer has none, and every
+    later one sees as much of what is before it as there is room for. A begin token that the tokenizer writes by itself
+    is not scored, where lm-eval scores one after another.
+    """
+    ids = chat.text_ids(text)
+    most = len(ids) if context is None else context
+    windows = get_rolling_token_windows(ids, chat.first_id, max_seq_len=max(1, most), context_len=1)
+    parts = [make_disjoint_window(window) for window in windows]
+    return [
+        tokens.Sequence(f"{name}-{number}", (*before, *scored), len(before))
+        for number, (before, scored) in enumerate(parts)
+    ]

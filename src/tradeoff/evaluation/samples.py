@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
         pa.field("template", pa.string(), nullable=False),
         pa.field("system_turn", pa.string(), nullable=False),
         pa.field("system_prompt", pa.string()),
-        pa.field("num_fewshot", pa.int32(), nullable=False),
+        pa.field("num_fewshot", pa.int32()),
         pa.field("max_new_tokens", pa.int32()),
         pa.field("engine", pa.string(), nullable=False),
         pa.field("precision", pa.string(), nullable=False),
@@ -44,9 +44,11 @@ SCHEMA = pa.schema(
         pa.field("token_nll", pa.list_(pa.float32())),
         pa.field("token_text", pa.list_(pa.string())),
         pa.field("text_bytes", pa.int32()),
+        pa.field("question", pa.string()),
     ]
 )
 CODE = ("token_nll", "token_text", "text_bytes")  # of the text whose code length was measured
+ASIDE = (*CODE, "question")  # in no table
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Prompting:
         template: Digest of the chat template with its arguments, date and prefix, or "none".
         system_turn: What becomes of a system turn; `Chat.system_turn`.
         system_prompt: System turn of a general benchmark; None without one, and for a domain, whose turns are its own.
-        num_fewshot: Solved examples ahead of the question.
-        max_new_tokens: Generation limit; None where nothing is generated.
+        num_fewshot: Solved examples ahead of the question; None where a group's tasks have different numbers.
+        max_new_tokens: Generation limit; None where nothing is generated, or likewise.
         engine: What wrote the answers.
         precision: Of the weights in evaluation.
         batch_tokens: Most tokens of a batch.
@@ -69,7 +71,7 @@ class Prompting:
     template: str
     system_turn: str
     system_prompt: str | None
-    num_fewshot: int
+    num_fewshot: int | None
     max_new_tokens: int | None
     engine: str
     precision: str
@@ -102,6 +104,7 @@ class Sample:
         token_nll: The nll of each token whose code length was measured, nats; None where none was.
         token_text: The same tokens in letters.
         text_bytes: UTF-8 bytes of that text, without special tokens.
+        question: The item's own text, without instructions, solved examples and template; of general benchmarks alone.
     """
 
     benchmark: str
@@ -123,6 +126,7 @@ class Sample:
     token_nll: list[float] | None = None
     token_text: list[str] | None = None
     text_bytes: int | None = None
+    question: str | None = None
 
 
 def written(response: Response) -> dict[str, Any]:

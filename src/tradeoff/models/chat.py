@@ -118,14 +118,28 @@ class Chat:
     def continued(self, name: str, prompt: str, text: str) -> tokens.Sequence:
         """A rendered prompt and a text after it, tokenised at once and parted after the prompt, as by lm-eval.
 
+        White space at the prompt's end, such as the line feed of many templates, belongs to the text.
+
         Args:
             name: The sequence's id.
-            prompt: Of `prompt_or_continued`, or without a template any text.
+            prompt: Of `prompt_or_continued`, or without a template any text; after none, the text follows `first_id`.
             text: Of which nothing is a special token.
         """
+        if not prompt:
+            return tokens.Sequence(name, (self.first_id, *self.text_ids(text)), 1)
         marked = text if self._template is None else self._marked(text)
-        head, whole = self.prompt_ids(prompt), self.prompt_ids(prompt + marked)
+        head, whole = self.prompt_ids(prompt.rstrip()), self.prompt_ids(prompt + marked)
         return tokens.Sequence(name, (*head, *(whole[len(head) :] or self._piece(marked))), len(head))
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of a text that is no prompt: nothing ahead of it, and nothing of it a special token."""
+        return self._ids(self._marked(text))
+
+    @property
+    def first_id(self) -> int:
+        """What a text that is scored without a prompt follows: the begin token, or without one the end token."""
+        begin = self.tokenizer.bos_token_id
+        return int(self.tokenizer.eos_token_id if begin is None else begin)
 
     def encode(self, example: Example) -> tokens.Sequence:
         """Tokenises an example; the supervised tokens are the response, or each supervised turn, and one end of turn.

@@ -133,6 +133,11 @@ def source_chat(source: str, revision: str | None, settings: Settings, name: str
     return chat
 
 
+def bring(source: str, revision: str | None) -> Path:
+    """The folder of a source's files, downloaded if they come from the hub; see `import_base`."""
+    return _located(source, revision)[0]
+
+
 # --- reading a source -----------------------------------------------------------------------------------------------
 
 

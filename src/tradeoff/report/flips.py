@@ -14,6 +14,7 @@ from tradeoff.evaluation import Benchmark
 from tradeoff.parquet import read_parquet
 from tradeoff.report.results import Pair, number, point_text
 from tradeoff.study import BASE
+from tradeoff.tables.scores import Score
 from tradeoff.tables.verdicts import TAKE
 
 EACH_WAY = 3
@@ -85,7 +86,7 @@ def flips(
     samples: pd.DataFrame,
     asked: Mapping[Pair, tuple[str, str, str]],
     benchmarks: Mapping[str, Benchmark],
-    scored: Mapping[str, Sequence[str]],
+    scored: Mapping[str, Score],
 ) -> list[Flips]:
     """A few items each way, from as many benchmarks as there are: the domain first, then the general ones in turn."""
     found = []

@@ -11,6 +11,7 @@ import pandas as pd
 
 from tradeoff.evaluation import Benchmark
 from tradeoff.study import BASE, canonical_rate
+from tradeoff.tables.scores import Score
 
 
 class Pair(NamedTuple):
@@ -44,7 +45,7 @@ class Results:
     tables: Mapping[str, pd.DataFrame]
     cards: Sequence[Mapping[str, Any]]
     benchmarks: Mapping[str, Benchmark]
-    scored: Mapping[str, Sequence[str]]
+    scored: Mapping[str, Score]
     settings: str
 
     @cached_property

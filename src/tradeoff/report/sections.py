@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -17,6 +18,7 @@ from tradeoff.report.results import Pair, Results, number, plural, point_text, p
 from tradeoff.study import BASE
 from tradeoff.tables.recommendation import headline
 from tradeoff.tables.replicates import Metric
+from tradeoff.tables.scores import general_mean
 from tradeoff.tables.verdicts import NOT_ENOUGH, NOTHING, TAKE, UNSHOWN
 
 MARKS = {
@@ -207,8 +209,9 @@ def _runs(results: Results) -> Markup:
                 row = rows.setdefault((score["run_id"], pair.domain), _run(score, pair))
                 row["values"]["domain" if name == pair.domain else name] = float(score["value"])
     for (_, domain), row in rows.items():
-        of_general = [row["values"].get(name) for name in results.scored[domain]]
-        row["values"]["general"] = None if None in of_general else sum(of_general) / len(of_general)
+        parts = {name: np.array(row["values"].get(name, np.nan)) for name in results.scored[domain]}
+        mean = float(general_mean(parts, results.scored[domain]))
+        row["values"]["general"] = None if np.isnan(mean) else mean
     names = ["domain", "general", *results.general]
     return render("runs", rows=list(rows.values()), names=names, several=len(results.pairs) > 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -16,7 +16,11 @@ MOST_TRUNCATED = 0.01  # a larger share of cut answers is told: scores then meas
 
 
 def summary(
-    table: pd.DataFrame, scores: pd.DataFrame, recommendation: pd.DataFrame, benchmarks: Mapping[str, Benchmark]
+    table: pd.DataFrame,
+    scores: pd.DataFrame,
+    recommendation: pd.DataFrame,
+    benchmarks: Mapping[str, Benchmark],
+    leaked: Sequence[str] = (),
 ) -> str:
     """A text table for each model and domain, and at the end what follows from it, in words.
 
@@ -25,6 +29,7 @@ def summary(
         scores: `scores.parquet`.
         recommendation: `recommendation.parquet`.
         benchmarks: All of the study, in its order.
+        leaked: Lines about items that occur in the training data.
     """
     unbounded = [name for name, known in benchmarks.items() if not known.bounded]
     blocks = []
@@ -50,7 +55,7 @@ def summary(
                 ]
             )
         )
-    return "\n".join([*blocks, *_cut(scores), *_folded(scores), *_recommended(recommendation)]) + "\n"
+    return "\n".join([*blocks, *leaked, *_cut(scores), *_folded(scores), *_recommended(recommendation)]) + "\n"
 
 
 def _cut(scores: pd.DataFrame) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tradeoff.tables import schemas
@@ -69,7 +70,7 @@ def _rows(of: Replicates, source: str, alike: set[str]) -> Iterator[dict[str, An
         if point.method not in alike or point.recipe not in published or point.learning_rate != RATE:
             continue
         for (side, scores), theirs in zip(sides.items(), published[point.recipe], strict=True):
-            if side == "domain" or set(of.scored) == GENERAL:
+            if side == "domain" or (set(of.scored) == GENERAL and np.array_equal(of.general_score, of.general_plain)):
                 ours = interval("ours", scores[:, p])
                 numbers = {"published": theirs, "difference": ours["ours"] - theirs}
                 yield {**of.key(p), "side": side, **ours, **numbers, "source": SOURCE}

@@ -11,7 +11,7 @@ a study that answers if the loss is not just at the bound, which no study can te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -204,7 +204,9 @@ class Seen(NamedTuple):
     loss: float
 
 
-def seen(points: int, seeds: int, items: int, general: list[int], sd: float, differ: float) -> Seen:
+def seen(
+    points: int, seeds: int, items: int, general: Sequence[int], sd: float, differ: float, weights: Sequence[float] = ()
+) -> Seen:
     """What a study can see.
 
     Args:
@@ -214,10 +216,12 @@ def seen(points: int, seeds: int, items: int, general: list[int], sd: float, dif
         general: Of each scored benchmark.
         sd: Standard deviation between trainings.
         differ: Share of items on which two models differ in being right, which is the variance of a paired difference.
+        weights: Of the scored benchmarks in the general score; alike without.
     """
     normal = np.random.default_rng(0).standard_normal((4001, points + 1))
     critical = lower_bounds(_paired(normal)).critical + norm.ppf(POWER)
-    of_general = sum(differ / n for n in general) / len(general) ** 2
+    counts = weights or [1.0] * len(general)
+    of_general = sum(differ / n * w**2 for n, w in zip(general, counts, strict=True)) / sum(counts) ** 2
     return Seen(
         critical * math.sqrt(differ / items + sd**2 / seeds),
         critical * math.sqrt(differ / items + 2 * sd**2 / seeds),

@@ -26,7 +26,7 @@ from tradeoff.errors import UserError
 from tradeoff.evaluation import BASE_TEXT, CODE_LENGTH, INVALID, Benchmark
 from tradeoff.study import BASE, canonical_rate
 from tradeoff.tables.bootstrap import SEED, Array, Spread, coins, draws, generator, item_draws, item_means, spread
-from tradeoff.tables.scores import by_class
+from tradeoff.tables.scores import Score, by_class, general_mean
 from tradeoff.tables.verdicts import CLOSE, ENDS
 
 __all__ = ["CLOSE", "ENDS", "REPLICATES", "SEED", "Array", "Metric", "Point", "Replicates", "draws", "interval"]
@@ -70,7 +70,9 @@ class Replicates:
         general: Names of the general benchmarks.
         scored: Those of the general score.
         scores: Of each metric, [1 + replicates, points].
-        general_score: The plain mean of the primary metrics of the scored benchmarks, [1 + replicates, points].
+        general_score: The mean of the primary metrics of the scored benchmarks with the study's weights,
+            [1 + replicates, points].
+        general_plain: The plain mean of all that score from 0 to 1, [1 + replicates, points].
         spreads: Of the domain's and of the general score, the variance between trainings at each point's learning
             rate; the base's is 0.
         item_scores: Of the domain's and of the general score, replicates in which items alone are drawn.
@@ -89,6 +91,7 @@ class Replicates:
     scored: tuple[str, ...]
     scores: Mapping[Metric, Array]
     general_score: Array
+    general_plain: Array
     spreads: tuple[tuple[Spread, ...], tuple[Spread, ...]]
     item_scores: tuple[Array, Array]
     assumed_sd: float
@@ -184,18 +187,20 @@ def in_words(replicates: Array) -> str:
 def replicates(
     samples: pd.DataFrame,
     benchmarks: Mapping[str, Benchmark],
-    scored: Mapping[str, Sequence[str]],
+    scored: Mapping[str, Score],
     count: int = REPLICATES,
     assumed_sd: float = ASSUMED_SD,
+    plain: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Replicates]:
     """Every model and domain of a study.
 
     Args:
         samples: In the columns of `schemas.SAMPLES`; with a column `fraction` too, each fraction is a point of its own.
         benchmarks: All of the study, in its order.
-        scored: For each domain, the benchmarks of the general score.
+        scored: For each domain, the benchmarks of the general score, with their weights where they differ.
         count: How many replicates.
         assumed_sd: Of a score from 0 to 1 between trainings, where no method has a second seed.
+        plain: For each domain, all benchmarks that score from 0 to 1; the scored ones where it is not given.
 
     Raises:
         UserError: two models, or two seeds of one, were asked different items.
@@ -210,7 +215,8 @@ def replicates(
             names = [str(domain), *(name for name in benchmarks if name not in scored)]
             rows = pd.concat([side[side["benchmark"].isin(names)] for side in (base, of_domain)], ignore_index=True)
             used = {name: benchmarks[name] for name in names}
-            found.append(_replicates(str(model), rows, used, tuple(scored[str(domain)]), count, assumed_sd))
+            score, every = scored[str(domain)], (plain or scored)[str(domain)]
+            found.append(_replicates(str(model), rows, used, score, tuple(every), count, assumed_sd))
     return found
 
 
@@ -237,7 +243,8 @@ def _replicates(
     model: str,
     rows: pd.DataFrame,
     benchmarks: Mapping[str, Benchmark],
-    scored: tuple[str, ...],
+    scored: Score,
+    plain: tuple[str, ...],
     count: int,
     assumed_sd: float,
 ) -> Replicates:
@@ -251,7 +258,17 @@ def _replicates(
     primary = {name: Metric.of(name, benchmark.metrics[0]) for name, benchmark in benchmarks.items()}
     totals = rows[["truncated", "invalid"]].astype(int).groupby(number_of_row).sum().to_numpy()
     return of_runs(
-        model, domain, tuple(general), scored, runs, measured, primary, totals, count=count, assumed_sd=assumed_sd
+        model,
+        domain,
+        tuple(general),
+        scored,
+        runs,
+        measured,
+        primary,
+        totals,
+        plain=plain,
+        count=count,
+        assumed_sd=assumed_sd,
     )
 
 
@@ -259,12 +276,13 @@ def of_runs(
     model: str,
     domain: str,
     general: tuple[str, ...],
-    scored: tuple[str, ...],
+    scored: Score,
     runs: Sequence[Run],
     measured: Mapping[Metric, Measured],
     primary: Mapping[str, Metric],
     totals: npt.NDArray[np.int_],
     *,
+    plain: tuple[str, ...] = (),
     count: int = REPLICATES,
     assumed_sd: float = ASSUMED_SD,
 ) -> Replicates:
@@ -293,8 +311,10 @@ def of_runs(
         outcomes[metric] = np.stack([values[carry][:, at].mean(axis=1) for at in of_point], axis=1)
         if metric == primary[metric.benchmark]:
             main[metric.benchmark] = means, spreads
-    of_general = np.mean([main[name][0] for name in scored], axis=0)
+    parts = {name: means for name, (means, _) in main.items()}
+    of_general = general_mean(parts, scored)
     general_score, general_spreads = seeded.over(of_general, True, "general")
+    general_plain, _ = seeded.over(general_mean(parts, plain or tuple(scored)), True, "general")
     truncated, invalid = (tuple(int(totals[at, side].sum()) for at in of_point) for side in (0, 1))
     return Replicates(
         model,
@@ -302,9 +322,10 @@ def of_runs(
         tuple(points),
         tuple(tuple(runs[r].run_id for r in at) for at in of_point),
         general,
-        scored,
+        tuple(scored),
         scores,
         general_score,
+        general_plain,
         (main[domain][1], general_spreads),
         (seeded.mean(main[domain][0]), seeded.mean(of_general)),
         assumed_sd,

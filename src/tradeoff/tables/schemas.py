@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tradeoff.evaluation import samples
 from tradeoff.parquet import read_parquet, write_parquet
 
-VERSION = "7"
+VERSION = "8"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -33,9 +33,9 @@ RUN = [
 PROMPTING = [samples.SCHEMA.field(f.name) for f in fields(samples.Prompting)]
 
 # How pandas holds columns that are null in some frames and not in others, so that no integer becomes a float.
-NULLABLE = {"learning_rate": "Float64", "seed": "Int32", "max_new_tokens": "Int32"}
+NULLABLE = {"learning_rate": "Float64", "seed": "Int32", "max_new_tokens": "Int32", "num_fewshot": "Int32"}
 
-SAMPLES = pa.schema([*RUN, *(field for field in samples.SCHEMA if field.name not in samples.CODE)])
+SAMPLES = pa.schema([*RUN, *(field for field in samples.SCHEMA if field.name not in samples.ASIDE)])
 
 SCORES = pa.schema(
     [
@@ -96,6 +96,8 @@ def tradeoff(benchmarks: list[str]) -> pa.Schema:
             *POINT,
             _required("seeds", pa.int32()),
             *(f for side in ("domain", "general") for f in _interval(f"{side}_score") + _interval(f"{side}_change")),
+            # The plain mean of all general benchmarks that score from 0 to 1, whatever the study's weights.
+            *(field for name in ("general_plain", "general_plain_change") for field in _interval(name)),
             *parts,
             *COST,
             _required("n_truncated", pa.int32()),
@@ -202,6 +204,18 @@ STANDING = pa.schema(
         _required("standing", pa.string()),  # a word of `standing`
         pa.field("gain_at_least", pa.float64()),
         pa.field("general_at_least", pa.float64()),
+    ]
+)
+
+# Items of general benchmarks against the training data of each domain; a gain on an item that was trained on is none.
+LEAKAGE = pa.schema(
+    [
+        _required("domain", pa.string()),
+        _required("benchmark", pa.string()),
+        _required("item", pa.string()),
+        _required("compared", pa.bool_()),  # long enough to tell
+        pa.field("example", pa.string()),  # the first training example that shares words; null where none does
+        pa.field("words", pa.string()),  # in a row, that both have
     ]
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,22 @@ from tradeoff.evaluation import INVALID
 from tradeoff.tables import schemas
 
 Array = npt.NDArray[np.float64]
+# The benchmarks of a general score: alike, or with weights.
+Score = Sequence[str] | Mapping[str, float]
+
+
+def general_mean(parts: Mapping[str, Array], scored: Score) -> Array:
+    """The general score: the weighted mean of its benchmarks' scores, which is the plain mean of names alone.
+
+    Args:
+        parts: The scores of each benchmark, all of one shape.
+        scored: Those that count.
+    """
+    chosen = np.stack([parts[name] for name in scored])
+    weights = np.array([scored[name] if isinstance(scored, Mapping) else 1.0 for name in scored])
+    if (weights == weights[0]).all():
+        return np.asarray(chosen.mean(axis=0))
+    return np.asarray(np.average(chosen, axis=0, weights=weights))
 
 
 def weighted_mean(values: Array, weights: Array) -> tuple[float, float]:

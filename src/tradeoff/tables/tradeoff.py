@@ -29,7 +29,7 @@ def tradeoff(studied: Iterable[Replicates], updates: Mapping[str, Mapping[str, A
 
 
 def _rows(of: Replicates, updates: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    columns = {"domain_score": of.domain_score, "general_score": of.general_score}
+    columns = {"domain_score": of.domain_score, "general_score": of.general_score, "general_plain": of.general_plain}
     columns |= {name: of.scores[of.primary[name]] for name in of.general}
     columns |= {f"domain_{CODE_LENGTH}": of.code_length}
     front = pareto(list(zip(of.domain_score[0], of.general_score[0], strict=True)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tradeoff.evaluation import Benchmark
 from tradeoff.study import BASE
 from tradeoff.tables import schemas
 from tradeoff.tables.replicates import ASSUMED_SD, REPLICATES, Replicates, change, interval, replicates
+from tradeoff.tables.scores import Score
 
 RunAt = tuple[str, float]
 
@@ -22,7 +23,7 @@ def trajectory(
     samples: pd.DataFrame,
     updates: Mapping[str, Mapping[str, Any]],
     benchmarks: Mapping[str, Benchmark],
-    scored: Mapping[str, Sequence[str]],
+    scored: Mapping[str, Score],
     norms: Mapping[RunAt, float] | None = None,
     count: int = REPLICATES,
     assumed_sd: float = ASSUMED_SD,
@@ -37,7 +38,7 @@ def trajectory(
         samples: Of bases and runs, in the columns of `schemas.SAMPLES`.
         updates: For each run_id of a run, a mapping that has its "delta_norm" and "steps".
         benchmarks: All of the study, in its order.
-        scored: For each domain, the benchmarks of the general score.
+        scored: As of `replicates`.
         norms: The norm of the update at a snapshot, by run_id and fraction; null where it is not given.
         count: How many replicates.
         assumed_sd: As of `replicates`.

@@ -10,7 +10,7 @@ Predictions, each of which calls for a higher cost where it is higher:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -22,6 +22,7 @@ from tradeoff.evaluation import Benchmark
 from tradeoff.study import BASE
 from tradeoff.tables.replicates import REPLICATES, SEED, Array, Metric, interval
 from tradeoff.tables.schemas import PREDICTION
+from tradeoff.tables.scores import Score, general_mean
 
 PREDICTIONS = ("gain", "gain_times_rate", "hard_weight", "delta_norm")
 LEAST = 4  # runs
@@ -62,14 +63,14 @@ def runs(
 
 
 def general_changes(
-    scores: pd.DataFrame, benchmarks: Mapping[str, Benchmark], scored: Mapping[str, Sequence[str]]
+    scores: pd.DataFrame, benchmarks: Mapping[str, Benchmark], scored: Mapping[str, Score]
 ) -> dict[str, float]:
     """Of each run_id, its general score less the base's.
 
     Args:
         scores: In the columns of `schemas.SCORES`.
         benchmarks: All of the study.
-        scored: For each domain, the benchmarks of the general score.
+        scored: As of `replicates`.
     """
     value, runs, base = {}, {}, {}
     for row in scores.to_dict("records"):
@@ -80,10 +81,11 @@ def general_changes(
             base[row["model"]] = run_id
         else:
             runs[run_id] = row["model"], scored[str(row["domain"])]
-    return {
-        run_id: float(np.mean([value[run_id, name] - value[base[model], name] for name in names]))
+    changes = {
+        run_id: {name: np.array(value[run_id, name] - value[base[model], name]) for name in names}
         for run_id, (model, names) in runs.items()
     }
+    return {run_id: float(general_mean(changes[run_id], names)) for run_id, (_, names) in runs.items()}
 
 
 def prediction(of_runs: pd.DataFrame, count: int = REPLICATES) -> pd.DataFrame:
