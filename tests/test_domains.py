@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradeoff import domains
-from tradeoff.domains import _medcalc_rules, medcalc_mini, shop_mini
+from tradeoff.domains import _medcalc_rules, medcalc_mini, orders_mini, shop_mini
 
-NAMES = ("medcalc_mini", "shop_mini")
+NAMES = ("medcalc_mini", "shop_mini", "orders_mini")
 SCORES = [c for c in medcalc_mini._CALCULATORS if c.kind == "integer"]
 SHARES = {"Exact": 0.42, "Substitute": 0.26, "Complement": 0.14, "Irrelevant": 0.18}
 
@@ -427,6 +427,34 @@ def test_the_first_label_counts(response, right, invalid):
     assert outcome == domains.Outcome({"balanced_accuracy": right, "accuracy": right}, invalid)
 
 
+# Orders-mini
+
+
+def test_the_line_has_the_words_of_the_message():
+    for e in domains.kind("orders_mini")().examples("test", 200, seed=3, files={}):
+        item, number, day = e.response.split("; ")
+        assert f"{number} {item}" in e.messages[0]["content"]
+        assert day in e.messages[0]["content"]
+        assert day in orders_mini._DAYS
+    assert all(part in pattern for pattern in orders_mini._PATTERNS for part in ("{number} {item}s", "{day}"))
+
+
+@pytest.mark.parametrize(
+    ("response", "f1", "exact"),
+    [
+        ("kettles; three; Friday", 1.0, 1.0),
+        (" Kettles;  three; friday\n", 1.0, 1.0),
+        ("kettles, three, Friday", 1.0, 0.0),
+        ("We need three kettles on Friday.", 2 * 3 / (6 + 3), 0.0),
+        ("lamps; three; Friday", 2 * 2 / (3 + 3), 0.0),
+        ("no", 0.0, 0.0),
+    ],
+)
+def test_words_in_common_earn_a_part(response, f1, exact):
+    outcome = domains.kind("orders_mini")().score(response, {"line": "kettles; three; Friday"})
+    assert outcome.values == pytest.approx({"f1": f1, "exact": exact})
+
+
 ANSWERS = {
     "medcalc_mini": [
         {"kind": "decimal", "value": 14, "lower": 13.3, "upper": 14.7},
@@ -434,4 +462,5 @@ ANSWERS = {
         {"kind": "date", "value": "03/05/2023", "lower": "03/05/2023", "upper": "03/05/2023"},
     ],
     "shop_mini": [{"label": label} for label in SHARES],
+    "orders_mini": [{"line": "kettles; three; Friday"}],
 }

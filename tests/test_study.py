@@ -369,7 +369,7 @@ def test_the_projects_studies_are_right(name):
 
 def test_worked_differs_from_quickstart_in_its_domain():
     quickstart, worked = (study.load(ROOT / "config" / f"{name}.yaml") for name in ("quickstart", "worked"))
-    assert (list(quickstart.domains), list(worked.domains)) == (["shop_mini"], ["medcalc_mini"])
+    assert (list(quickstart.domains), list(worked.domains)) == (["orders_mini"], ["medcalc_mini"])
     for key in ("models", "learning_rates", "seeds"):
         assert getattr(worked, key) == getattr(quickstart, key)
     assert worked.methods.keys() == quickstart.methods.keys()
@@ -629,7 +629,7 @@ def test_the_readmes_example_is_a_study(tmp_path):
 
 
 def test_a_rate_in_another_spelling_on_the_command_line_is_told_its_own():
-    target = "results/quickstart/runs/smollm2-135m/shop_mini/sft/lr=2e-5/seed=0/card.json"
+    target = "results/quickstart/runs/smollm2-135m/orders_mini/sft/lr=2e-5/seed=0/card.json"
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", target]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
