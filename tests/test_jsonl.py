@@ -632,7 +632,15 @@ def kind_of_letter(character):
         return "mark"
     if name.startswith("HANGUL"):
         return "hangul"
-    return "letter" if character.isalnum() or character == "_" else "none"
+    enclosed = re.fullmatch("(NEGATIVE )?(CIRCLED LATIN (CAPITAL|SMALL)|SQUARED LATIN CAPITAL) LETTER [A-Z]", name)
+    joins = character in ("\u200c", "\u200d") or category in ("Nl", "Pc")
+    return "letter" if character.isalpha() or character.isdecimal() or enclosed or joins else "none"  # not ¼, not ²
+
+
+@pytest.mark.parametrize("character", ["¼", "²", "Ⅷ", "Ⓐ", "\u200d", "_", "é", "٣", "-"])
+def test_a_word_ends_at_what_is_no_letter_digit_or_joiner(character):
+    named = _scorers.Choice(("Exact", "No"), True).named(f"Exact{character}")
+    assert bool(named) == (kind_of_letter(character) == "none")
 
 
 def is_all_that_is_said(text, at, end):
