@@ -20,7 +20,7 @@ from tradeoff.tables.against_paper import against_paper
 from tradeoff.tables.comparisons import comparisons
 from tradeoff.tables.hypotheses import hypotheses
 from tradeoff.tables.pareto import front, hypervolume
-from tradeoff.tables.recommendation import recommendation
+from tradeoff.tables.recommendation import judge, recommendation
 from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores
 from tradeoff.tables.standing import standing
@@ -83,8 +83,8 @@ def study(
         "pareto": front(studied),
         "hypervolume": hypervolume(studied),
         "views": views(studied, updates),
-        "recommendation": recommendation(studied),
-        "standing": standing(studied),
+        "recommendation": recommendation(judge(studied)),
+        "standing": standing(judge(studied)),
         "hypotheses": hypotheses(studied),
         "against_paper": against_paper(studied, sources, {d: d for d in domains}, {m: {"recipe": m} for m in methods}),
         "trajectory": trajectory(snapshots, made, updates, benchmarks, scored, None, 200),

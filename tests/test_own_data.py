@@ -20,7 +20,7 @@ from tradeoff.study import BASE
 from tradeoff.tables import schemas
 from tradeoff.tables.collect import Entry, card_of, collect
 from tradeoff.tables.comparisons import comparisons
-from tradeoff.tables.recommendation import recommendation
+from tradeoff.tables.recommendation import judge, recommendation
 from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores
 from tradeoff.tables.tradeoff import tradeoff
@@ -178,7 +178,7 @@ def test_a_study_runs_from_one_small_file_to_its_tables(own, tmp_path, tiny_base
         "scores": (scores(samples), schemas.SCORES),
         "tradeoff": (tradeoff(studied, updates), schemas.tradeoff(list(own.general))),
         "comparisons": (comparisons(studied), schemas.COMPARISONS),
-        "recommendation": (recommendation(studied, Rules(0.05, False), updates), schemas.RECOMMENDATION),
+        "recommendation": (recommendation(judge(studied, Rules(0.05, False), updates)), schemas.RECOMMENDATION),
     }
     for name, (table, schema) in tables.items():
         schemas.write(tmp_path / f"{name}.parquet", table, schema)

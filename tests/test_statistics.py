@@ -20,7 +20,7 @@ from tradeoff.tables.bootstrap import coins, item_draws
 from tradeoff.tables.comparisons import comparisons, mcnemar
 from tradeoff.tables.hypotheses import hypotheses
 from tradeoff.tables.pareto import dominated, front, hypervolume
-from tradeoff.tables.recommendation import recommendation
+from tradeoff.tables.recommendation import judge, recommendation
 from tradeoff.tables.replicates import Metric, interval, replicates
 from tradeoff.tables.standing import standing
 from tradeoff.tables.tradeoff import tradeoff
@@ -128,8 +128,8 @@ TABLES = {
     "pareto": (lambda of: front([of]), schemas.PARETO),
     "hypervolume": (lambda of: hypervolume([of]), schemas.HYPERVOLUME),
     "views": (lambda of: views([of], updates(of)), schemas.VIEWS),
-    "recommendation": (lambda of: recommendation([of]), schemas.RECOMMENDATION),
-    "standing": (lambda of: standing([of]), schemas.STANDING),
+    "recommendation": (lambda of: recommendation(judge([of])), schemas.RECOMMENDATION),
+    "standing": (lambda of: standing(judge([of])), schemas.STANDING),
     "hypotheses": (lambda of: hypotheses([of]), schemas.HYPOTHESES),
     "tradeoff": (lambda of: tradeoff([of], updates(of)), schemas.tradeoff([SUITE, BASE_TEXT])),
 }
@@ -315,7 +315,7 @@ def test_of_a_single_item_hardly_anything_is_known():
     assert (of.domain_change[:, 0] == 0).all()
     assert of.code_length[0].tolist() == [2.0, 1.0]
     assert np.isnan(of.code_length[1:]).all()
-    assert set(recommendation([of], ONE_SEED)["verdict"]) == {"cannot be shown", "not enough evidence"}
+    assert set(recommendation(judge([of], ONE_SEED))["verdict"]) == {"cannot be shown", "not enough evidence"}
 
 
 @pytest.mark.parametrize(
@@ -556,7 +556,7 @@ def test_what_is_far_ahead_is_the_best():
         run("talr", 2.0, 0, domain=share(90), suite=share(10)),
         run("sft", 1.0, 0, domain=share(30), suite=share(80)),
     )
-    row = only(recommendation([of], ONE_SEED), bound=0.05)
+    row = only(recommendation(judge([of], ONE_SEED)), bound=0.05)
     assert (row["verdict"], row["method"], row["learning_rate"]) == ("best", "talr", 1.0)
     assert (row["rival"], row["rival_rate"], row["regret"]) == ("sft", 1.0, 0.0)
     assert (row["domain_change"], row["lead"]) == pytest.approx((0.7, 0.5))
@@ -571,12 +571,12 @@ def test_what_is_far_ahead_is_the_best():
 
 def test_one_seed_recommends_nothing_unless_the_study_says_so():
     runs = [run(BASE, domain=share(10), suite=share(80)), run("sft", 1.0, 0, domain=share(80), suite=share(80))]
-    row = only(recommendation([study(*runs, assumed_sd=0.005)]), bound=0.05)
+    row = only(recommendation(judge([study(*runs, assumed_sd=0.005)])), bound=0.05)
     assert (row["verdict"], row["method"], row["assumed_sd"]) == ("not enough evidence", "sft", 0.005)
     assert "one would take sft at 1e+00" in row["reason"]
     assert "assumes a standard deviation of 0.005 between trainings" in row["reason"]
     more = run("sft", 1.0, 1, domain=share(80), suite=share(80))
-    row = only(recommendation([study(*runs, more)]), bound=0.05)
+    row = only(recommendation(judge([study(*runs, more)])), bound=0.05)
     assert (row["verdict"], row["method"]) == ("best", "sft")
     assert pd.isna(row["assumed_sd"])
 
@@ -591,11 +591,11 @@ def test_a_tie_is_answered_within_the_tolerance_and_the_cheapest_is_offered_firs
     )
     flops = {"talr": 3.0, "sft": 2.0, "l2": 1.0}
     cards = {i: {"flops": flops[p.method]} for p, ids in zip(of.points[1:], of.runs[1:], strict=True) for i in ids}
-    row = only(recommendation([of], Rules(), cards), bound=0.05)
+    row = only(recommendation(judge([of], Rules(), cards)), bound=0.05)
     assert (row["verdict"], row["method"], row["equivalent"]) == ("recommended", "sft", "talr at 1e+00")
     assert 0.005 < row["regret"] < 0.05
     assert "talr at 1e+00 is equivalent" in row["reason"]
-    row = only(recommendation([of], Rules(tolerance=0.001), cards), bound=0.05)
+    row = only(recommendation(judge([of], Rules(tolerance=0.001), cards)), bound=0.05)
     assert (row["verdict"], row["method"]) == ("a safe choice", "talr")
     assert "(it may be sft at 1e+00), which is beyond the tolerance of 0.1 points" in row["reason"]
 
@@ -609,7 +609,7 @@ def test_every_point_stands_somewhere_at_every_bound():
     )
     flops = {p.method: float(i) for i, p in enumerate(of.points)}
     cards = {i: {"flops": flops[p.method]} for p, ids in zip(of.points[1:], of.runs[1:], strict=True) for i in ids}
-    found = standing([of], Rules(), cards)
+    found = standing(judge([of], Rules(), cards))
     at = {bound: rows.set_index("method")["standing"].to_dict() for bound, rows in found.groupby("bound")}
     assert list(at) == [0.01, 0.02, 0.05]
     words = {"sft": "offered", "talr": "equivalent", "l2": "safe", "lora": "loses more"}
@@ -617,8 +617,8 @@ def test_every_point_stands_somewhere_at_every_bound():
     assert at[0.05] == words | {"flow": "open"}  # it loses 4.5 points
     assert found["gain_at_least"].isna().tolist() == (found["standing"] == "loses more").tolist()
     lone = study(run(BASE, domain=share(10), suite=share(80)), run("sft", 1.0, 0, domain=share(80), suite=share(80)))
-    assert set(standing([lone])["standing"]) == {"best estimate"}
-    assert set(standing([lone], ONE_SEED)["standing"]) == {"best estimate", "offered"}
+    assert set(standing(judge([lone]))["standing"]) == {"best estimate"}
+    assert set(standing(judge([lone], ONE_SEED))["standing"]) == {"best estimate", "offered"}
 
 
 def test_a_third_method_as_good_is_a_rival():
@@ -628,10 +628,10 @@ def test_a_third_method_as_good_is_a_rival():
     for name, right in (("sft", 200), ("flow", 190), ("talr", 189)):
         items = rng.permutation(share(right, 400)).tolist()
         runs.append(run(name, 1.0, 0, domain=items, suite=share(320, 400)))
-    row = only(recommendation([study(*runs)], ONE_SEED), bound=0.05)
+    row = only(recommendation(judge([study(*runs)], ONE_SEED)), bound=0.05)
     assert row["verdict"] == "recommended"
     assert 0.02 < row["regret"] < 0.05
-    row = only(recommendation([study(*runs)], Rules(0.02, one_seed=True)), bound=0.05)
+    row = only(recommendation(judge([study(*runs)], Rules(0.02, one_seed=True))), bound=0.05)
     assert (row["verdict"], row["method"]) == ("a safe choice", "sft")
 
 
@@ -640,7 +640,7 @@ def test_a_loss_that_may_exceed_the_bound_is_not_enough():
         run(BASE, domain=share(0), suite=share(50)),
         run("sft", 1.0, 0, domain=share(80), suite=share(49)),
     )
-    found = recommendation([of], ONE_SEED).set_index("bound")
+    found = recommendation(judge([of], ONE_SEED)).set_index("bound")
     assert found.loc[0.01, "verdict"] == found.loc[0.02, "verdict"] == "not enough evidence"
     assert "its loss may be as much as" in found.loc[0.01, "reason"]
     assert found.loc[0.01, "general_at_least"] < -0.02
@@ -652,7 +652,7 @@ def test_a_loss_that_may_exceed_the_bound_is_not_enough():
 
 def test_a_bound_of_0_is_no_verdict():
     of = study(run(BASE, domain=share(0), suite=share(50)), run("sft", 1.0, 0, domain=share(80), suite=share(90)))
-    row = only(recommendation([of], ONE_SEED), bound=0.0)
+    row = only(recommendation(judge([of], ONE_SEED)), bound=0.0)
     assert row["verdict"] == "cannot be shown"
     assert pd.isna(row["method"])
     assert row["reason"].startswith("No data can show that nothing at all is lost")
@@ -663,21 +663,21 @@ def test_little_is_concluded_from_a_few_items():
     of = study(
         run(BASE, domain=share(0, 9), suite=share(9, 9)), run("sft", 1.0, 0, domain=share(9, 9), suite=share(9, 9))
     )
-    row = only(recommendation([of], ONE_SEED), bound=0.05)
+    row = only(recommendation(judge([of], ONE_SEED)), bound=0.05)
     assert row["verdict"] == "not enough evidence"
     assert row["gain_at_least"] > 0 > -0.05 > row["general_at_least"]
 
 
 def test_where_nothing_qualifies_the_reason_says_why():
     lossy = study(run(BASE, domain=share(0), suite=share(50)), run("sft", 1.0, 0, domain=share(80), suite=share(10)))
-    row = only(recommendation([lossy], ONE_SEED), bound=0.05)
+    row = only(recommendation(judge([lossy], ONE_SEED)), bound=0.05)
     assert row["verdict"] == "nothing qualifies"
     assert pd.isna(row[["method", "learning_rate", "domain_change", "lead_low", "regret"]]).all()
     assert row["reason"].startswith("Every run loses more; the least is sft at 1e+00 with -0.400")
     n = 400
     outcomes = {"domain": share(20, n), "suite": share(200, n)}
     inert = study(run(BASE, **outcomes), run("sft", 1.0, 0, **outcomes))
-    row = only(recommendation([inert], ONE_SEED), bound=0.05)
+    row = only(recommendation(judge([inert], ONE_SEED)), bound=0.05)
     assert row["verdict"] == "nothing qualifies"
     assert row["reason"].startswith("No run within 5 points of general loss gains more than the tolerance of 5 points")
 
@@ -686,7 +686,7 @@ def test_the_interval_of_the_chosen_point_holds_for_all_points_at_once():
     rng = np.random.default_rng(1)
     runs = [run(BASE, domain=share(0), suite=by_seed(rng, 0.0, 100))]
     of = study(*runs, *(run(m, 1.0, s, domain=share(90), suite=by_seed(rng, 0.4, 100)) for m in "abcd" for s in (0, 1)))
-    (row,) = recommendation([of], Rules(tolerance=1.0)).query("bound == 0.05").to_dict("records")
+    (row,) = recommendation(judge([of], Rules(tolerance=1.0))).query("bound == 0.05").to_dict("records")
     p = next(
         p
         for p, point in enumerate(of.points)
@@ -711,7 +711,7 @@ def test_the_terminal_s_table_begins_and_ends_with_the_recommendation_in_words()
     cut = {name: [0] for name in ("n_truncated", "n_unfinished", "n_too_long")}
     asked = {"model": ["m"], "system_turn": [BY_TEMPLATE], "max_new_tokens": [8]}
     counts = pd.DataFrame({"benchmark": [SUITE], "n": [4], **cut, **asked})
-    text = summary(tradeoff(of, updates(of[0])), counts, recommendation(of), BENCHMARKS)
+    text = summary(tradeoff(of, updates(of[0])), counts, recommendation(judge(of)), BENCHMARKS)
     assert text.startswith("\nWithin 5 points of general loss take sft at 1e+00: +70.0 on sums (95 %: +")
     table, words = text.split("Recommendation for tiny on sums")
     assert "sft     1e+00   0.800  +0.700  +0." in table

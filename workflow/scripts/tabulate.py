@@ -11,7 +11,7 @@ from tradeoff.tables.collect import card_of, check_one_lock, collect, from_param
 from tradeoff.tables.comparisons import comparisons
 from tradeoff.tables.hypotheses import hypotheses
 from tradeoff.tables.pareto import front, hypervolume
-from tradeoff.tables.recommendation import recommendation
+from tradeoff.tables.recommendation import judge, recommendation
 from tradeoff.tables.replicates import replicates
 from tradeoff.tables.scores import scores
 from tradeoff.tables.standing import standing
@@ -36,6 +36,7 @@ with logged(snakemake.log[0]):
     rules, assumed_sd = Rules(asked["tolerance"], asked["one_seed"]), asked["assumed_sd"]
     plain = json.loads(snakemake.params.plain)
     studied = replicates(samples, benchmarks, scored, assumed_sd=assumed_sd, plain=plain)
+    judged = judge(studied, rules, updates)
     named = [json.loads(text) for text in (snakemake.params.sources, snakemake.params.kinds, snakemake.params.methods)]
     general = [name for name in benchmarks if name not in scored]
     tables = {
@@ -46,8 +47,8 @@ with logged(snakemake.log[0]):
         "pareto": (front(studied), schemas.PARETO),
         "hypervolume": (hypervolume(studied), schemas.HYPERVOLUME),
         "views": (views(studied, updates), schemas.VIEWS),
-        "recommendation": (recommendation(studied, rules, updates), schemas.RECOMMENDATION),
-        "standing": (standing(studied, rules, updates), schemas.STANDING),
+        "recommendation": (recommendation(judged), schemas.RECOMMENDATION),
+        "standing": (standing(judged), schemas.STANDING),
         "hypotheses": (hypotheses(studied), schemas.HYPOTHESES),
         "against_paper": (against_paper(studied, *named), schemas.AGAINST_PAPER),
         "trajectory": (

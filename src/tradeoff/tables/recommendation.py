@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,27 +29,47 @@ USUAL = Rules()
 KINDS = {"learning_rate": "Float64", "rival_rate": "Float64", "needed_items": "Int32", "needed_seeds": "Int32"}
 
 
-def recommendation(
+class Judged(NamedTuple):
+    """A base model on a domain, with the verdicts about it.
+
+    Attributes:
+        of: What every point scored.
+        rules: The study's.
+        updates: As of `judge`.
+        bounds: Each bound on the loss, with the word for its verdict and the verdict.
+    """
+
+    of: Replicates
+    rules: Rules
+    updates: Mapping[str, Mapping[str, Any]]
+    bounds: list[tuple[float, str, Verdict]]
+
+
+def judge(
     studied: Iterable[Replicates], rules: Rules = USUAL, updates: Mapping[str, Mapping[str, Any]] | None = None
-) -> pd.DataFrame:
-    """In the columns of `schemas.RECOMMENDATION`; the rule is `verdicts.verdict`.
+) -> list[Judged]:
+    """Reaches the verdicts of a study, by `verdicts.verdict`.
 
     Args:
-        studied: Every model and domain of a study.
-        rules: The study's.
+        studied: Every model and domain of it.
+        rules: Its own.
         updates: For each run_id of a run, a mapping that has the training's "flops": of equivalent points the cheapest
             is offered first, and of equally cheap ones the smallest learning rate.
     """
-    rows = [row for of in studied for row in _rows(of, rules, updates or {})]
+    judged = []
+    for of in studied:
+        cost = [(_flops(of, p, updates or {}), point.learning_rate or 0.0) for p, point in enumerate(of.points)]
+        found = [(bound, verdict(of.domain_change, of.general_change, bound, rules, cost)) for bound in BOUNDS]
+        bounds = [(bound, offered(of, its, rules), its) for bound, its in found]
+        judged.append(Judged(of, rules, updates or {}, bounds))
+    return judged
+
+
+def recommendation(judged: Iterable[Judged]) -> pd.DataFrame:
+    """In the columns of `schemas.RECOMMENDATION`, from what `judge` found."""
+    rows = [row for one in judged for row in _rows(one)]
     table = pd.DataFrame(rows, columns=schemas.RECOMMENDATION.names)
     return table.astype(KINDS)
-
-
-def judged(of: Replicates, rules: Rules, updates: Mapping[str, Mapping[str, Any]]) -> list[tuple[float, str, Verdict]]:
-    """Each bound on the loss with the word for its verdict and the verdict."""
-    cost = [(_flops(of, p, updates), point.learning_rate or 0.0) for p, point in enumerate(of.points)]
-    found = [(bound, verdict(of.domain_change, of.general_change, bound, rules, cost)) for bound in BOUNDS]
-    return [(bound, offered(of, its, rules), its) for bound, its in found]
 
 
 def offered(of: Replicates, found: Verdict, rules: Rules) -> str:
@@ -65,10 +85,11 @@ def headline(rows: Sequence[Mapping[Any, Any]]) -> str:
     return str(taken[0]) if taken else " ".join(lacking)
 
 
-def _rows(of: Replicates, rules: Rules, updates: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _rows(judged: Judged) -> list[dict[str, Any]]:
+    of, rules = judged.of, judged.rules
     spans = intervals(of.domain_change[:, 1:]), intervals(of.general_change[:, 1:])
     rows = []
-    for bound, kind, found in judged(of, rules, updates):
+    for bound, kind, found in judged.bounds:
         row: dict[str, Any] = dict.fromkeys(schemas.RECOMMENDATION.names)
         row |= {"model": of.model, "domain": of.domain, "bound": bound, "tolerance": rules.tolerance}
         row |= {"verdict": kind, "caveat": _caveat(of)}
@@ -77,23 +98,22 @@ def _rows(of: Replicates, rules: Rules, updates: Mapping[str, Mapping[str, Any]]
         if found.point is not None:
             row |= _about(of, found, spans)
         if row["verdict"] in (NOT_ENOUGH, SAFE):
-            row |= _needs(of, found, bound, rules, updates)
+            row |= _needs(judged, found, bound)
         rows.append(row | {"reason": _reason(of, found, row, rules)})
     return rows
 
 
-def _needs(
-    of: Replicates, found: Verdict, bound: float, rules: Rules, updates: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
+def _needs(judged: Judged, found: Verdict, bound: float) -> dict[str, Any]:
     """What would make a recommendation of it."""
-    wanted = needs.needs(of, found, bound, rules)
+    of = judged.of
+    wanted = needs.needs(of, found, bound, judged.rules)
     if wanted is None:
         return {"needs": "No recommendation is within reach of more items and seeds, if the estimates are right."}
     return {
         "needed_items": math.ceil(wanted.items * len(of.outcomes[of.primary[of.domain]])),
         "needed_general": wanted.general,
         "needed_seeds": wanted.seeds,
-        "needs": needs.in_words(of, found, wanted, updates) or None,
+        "needs": needs.in_words(of, found, wanted, judged.updates) or None,
     }
 
 

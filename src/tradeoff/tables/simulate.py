@@ -22,7 +22,7 @@ from tradeoff.study import BASE
 from tradeoff.tables.bootstrap import Array
 from tradeoff.tables.hypotheses import CONTRADICTED, hypotheses
 from tradeoff.tables.pareto import front
-from tradeoff.tables.recommendation import recommendation
+from tradeoff.tables.recommendation import judge, recommendation
 from tradeoff.tables.replicates import CLOSE, Measured, Metric, Point, Replicates, Run, interval, of_runs
 from tradeoff.tables.verdicts import BEST, NOTHING, TAKE, Rules, lower_bounds
 
@@ -133,7 +133,7 @@ def outcomes(truth: Array, of_run: Sequence[int], items: int, rng: np.random.Gen
 
 def asked(of: Replicates, truth: Truth) -> dict[str, float]:
     """Whether each kind of call is wrong in one study, whether it answers, and whether intervals hold the truth."""
-    rows = recommendation([of], RULES).to_dict("records")
+    rows = recommendation(judge([of], RULES)).to_dict("records")
     kinds = {row["bound"]: row["verdict"] for row in rows}
     chosen = [held for row in rows[::-1] if (held := _chosen(of, row, truth)) is not None]
     points = range(1, len(of.points))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from tradeoff.tables import schemas
-from tradeoff.tables.recommendation import USUAL, judged
-from tradeoff.tables.replicates import Replicates
-from tradeoff.tables.verdicts import TAKE, Rules, Verdict
+from tradeoff.tables.recommendation import Judged
+from tradeoff.tables.verdicts import TAKE, Verdict
 
 OFFERED = "offered"  # by the verdict
 ESTIMATE = "best estimate"  # named for want of evidence
@@ -20,20 +19,18 @@ OPEN = "open"  # neither shown to be safe nor to lose more
 OUTSIDE = "loses more"  # shown
 
 
-def standing(
-    studied: Iterable[Replicates], rules: Rules = USUAL, updates: Mapping[str, Mapping[str, Any]] | None = None
-) -> pd.DataFrame:
-    """In the columns of `schemas.STANDING`, the base left out; arguments as of `recommendation`.
+def standing(judged: Iterable[Judged]) -> pd.DataFrame:
+    """In the columns of `schemas.STANDING`, the base left out, from what `judge` found.
 
     Where a verdict is held back, because it hangs on an assumed spread, nothing is safe. A bound of 0 has no rows.
     """
     rows: list[dict[str, Any]] = []
-    for of in studied:
-        for bound, kind, found in judged(of, rules, updates or {}):
+    for one in judged:
+        for bound, kind, found in one.bounds:
             if bound > 0:
                 rows += [
-                    {**of.key(p), "bound": bound, "standing": _standing(kind, found, p), **_at_least(found, p)}
-                    for p in range(1, len(of.points))
+                    {**one.of.key(p), "bound": bound, "standing": _standing(kind, found, p), **_at_least(found, p)}
+                    for p in range(1, len(one.of.points))
                 ]
     return pd.DataFrame(rows, columns=schemas.STANDING.names)
 
