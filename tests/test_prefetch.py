@@ -81,6 +81,22 @@ def test_everything_that_is_on_the_hub_is_asked_for_once_at_its_revision(hub, st
     ]
 
 
+def test_a_data_set_that_a_domain_names_is_brought_too(study, monkeypatch):
+    asked = []
+
+    def load_dataset(repository, config, *, split, revision):
+        asked.append((repository, config, split, revision))
+        return datasets.Dataset.from_list([{"prompt": "x", "response": "y"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    place = f"hub:owner/tickets@{DATA}"
+    domain = {"domain": "custom", "train": place, "test": 0.5}
+    models = {"here": {"source": "folder:somewhere"}}
+    lines = list(prefetch.prefetch(study(models=models, domains={"own": domain}, general=["ifeval_mini"])))
+    assert lines == [f"data hub:owner/tickets, split train: {DATA}"]
+    assert asked == [("owner/tickets", None, "train", DATA)]
+
+
 def test_then_the_study_passes_off_the_network_and_reads_the_commit_that_was_brought(hub, study, monkeypatch, tmp_path):
     made = study(general=["hellaswag", "ifeval_mini"])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

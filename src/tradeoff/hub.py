@@ -13,10 +13,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tradeoff.errors import UserError, command, one_line
 from tradeoff.provenance import digest, sha256_file, write_json, write_whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MARK = "hub:"
 PLACE = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
@@ -31,6 +34,11 @@ REMEDIES = {
     "doesn't exist": "correct the name or the commit, log in (hf auth login) if it is private, or name a file",
     "": "give this machine a network, fetch it where there is one, or name a file",
 }
+
+
+def offline() -> bool:
+    """Whether the environment keeps the hub's libraries off the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,14 @@ class HubTable:
         return f"{MARK}{self.repository}{config}, split {self.split}"
 
 
-def write(table: HubTable, path: Path) -> int:
-    """Writes a table to Parquet, labels by their names; returns the number of its rows.
+def rows_of(table: HubTable) -> pa.Table:
+    """A table with labels by their names; what is downloaded for it stays in the library's cache.
 
     Raises:
         UserError: it cannot be had, or has no rows; one line with what to do.
     """
     import datasets
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         found = datasets.load_dataset(table.repository, table.config, split=table.split, revision=table.revision)
@@ -82,14 +89,22 @@ def write(table: HubTable, path: Path) -> int:
     except Exception as error:  # the library and the hub's client raise many kinds
         told = str(error)
         remedy = next(remedy for words, remedy in REMEDIES.items() if words in told)
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
-        raise UserError(f"{table.label}: cannot be had{offline}: {one_line(told)}; {remedy}") from None
+        why = " (HF_HUB_OFFLINE is set)" if offline() else ""
+        raise UserError(f"{table.label}: cannot be had{why}: {one_line(told)}; {remedy}") from None
     if not rows.num_rows:
         raise UserError(f"{table.label}: has no rows; name another split")
     for number, (column, feature) in enumerate(found.features.items()):
         if isinstance(feature, datasets.ClassLabel):
             labels = [None if n is None or n < 0 else feature.int2str(n) for n in rows[column].to_pylist()]
             rows = rows.set_column(number, column, pa.array(labels, pa.string()))
+    return rows
+
+
+def write(table: HubTable, path: Path) -> int:
+    """Writes a table to Parquet; returns the number of its rows. Raises as `rows_of`."""
+    import pyarrow.parquet as pq
+
+    rows = rows_of(table)
     write_whole(path, lambda aside: pq.write_table(rows, aside))
     return int(rows.num_rows)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from tradeoff import sources
+from tradeoff import hub, sources
 from tradeoff.domains import Split
 from tradeoff.errors import command
 from tradeoff.evaluation.harness import data
@@ -34,6 +34,9 @@ def prefetch(study: Study) -> Iterator[str]:
         if study.data_root is None and sources.local_path(datum, None) is None:
             sources.obtain(datum, None)
             yield f"data {name}: {datum.hub}@{datum.revision}"
+    for table in study.hub_tables().values():
+        hub.rows_of(table)
+        yield f"data {table.label}: {table.revision}"
     for name in study.from_lm_eval:
         for origin in data.prefetch(study.benchmarks()[name], study.data_root):
             yield f"benchmark {name}: {origin}"

@@ -13,7 +13,6 @@ import gzip
 import importlib.util
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tradeoff.errors import UserError, command, one_line
+from tradeoff.hub import offline
 from tradeoff.provenance import ROOT, checked, read_json, sha256_file, write_json, write_whole
 
 DATASETS = ROOT / "config" / "datasets.tsv"
@@ -228,9 +228,9 @@ def _download(datum: Datum) -> Path:
     try:
         return Path(hf_hub_download(datum.hub, datum.hub_file, repo_type="dataset", revision=datum.revision or None))
     except Exception as error:  # the hub's client raises many kinds, all of them a bad day
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
+        why = " (HF_HUB_OFFLINE is set)" if offline() else ""
         raise UserError(
-            f"{datum.name}: hub dataset {datum.hub} cannot be had{offline}: {one_line(error)}; "
+            f"{datum.name}: hub dataset {datum.hub} cannot be had{why}: {one_line(error)}; "
             f"give the study a data_root that holds {datum.local}, or a network"
         ) from None
 

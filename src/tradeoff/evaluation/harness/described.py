@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tradeoff import hub
 from tradeoff.errors import UserError, one_line
 from tradeoff.evaluation import Benchmark
 from tradeoff.evaluation.harness.index import index
-from tradeoff.evaluation.harness.tree import Leaf, Node, bounded, expanded, leaves_of, standing
+from tradeoff.evaluation.harness.tree import Leaf, Node, bounded, expanded, leaves_of, primary_metric
 from tradeoff.provenance import digest, sha256_file
 
 # What `datasets` reads files with; another `dataset_path` is a data set on the hub, or a folder.
@@ -26,13 +26,13 @@ def benchmark(name: str, task: str, include: str | None, metric: str | None) -> 
         name: In the study.
         task: lm-eval's name of it.
         include: Folder of task files of one's own.
-        metric: As of `standing`.
+        metric: As of `primary_metric`.
 
     Raises:
         UserError: it cannot be run, or has no such metric.
     """
     node = expanded(task, include)
-    leaves, key = leaves_of(node), standing(node, metric)
+    leaves, key = leaves_of(node), primary_metric(node, metric)
     return Benchmark(
         name,
         _version(node),
@@ -125,7 +125,7 @@ def offline(data_root: str | None) -> str | None:
     """The setting that keeps a study off the network, or None."""
     if data_root is not None:
         return "data_root"
-    return "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE") else None
+    return "HF_HUB_OFFLINE" if hub.offline() else None
 
 
 def _version(node: Node) -> str:
