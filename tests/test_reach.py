@@ -37,6 +37,7 @@ def edit(file, old, new):
 
 SCORING = [
     ("shop_mini", "shop_mini.py", "ignore_case=True", "ignore_case=False"),
+    ("shop_mini", "shop_mini.py", "return LABELS if", "return LABELS[:3] if"),
     ("medcalc_mini", "_medcalc_rules.py", "def read_answer(", "def read_answer(more=1, *, "),
     ("medcalc", "medcalc.py", "def _result(", "def _result(more=1, *, "),
     ("custom", "custom.py", "invalid=found is None", "invalid=not found"),
@@ -46,6 +47,7 @@ EXAMPLES = [
     ("custom", "_shapes.py", '"gpt": "assistant"', '"gpt": "user"'),
     ("custom", "_splits.py", "SHINGLE = 3", "SHINGLE = 4"),
     ("shop_mini", "shop_mini.py", "_TRIES = 1000", "_TRIES = 999"),
+    ("shop_mini", "../draws.py", "def generated(", "def generated(more=1, *, "),
     ("shop_mini", "shop_mini.py", '"Exact": 0.42', '"Exact": 0.43'),
     ("medcalc_mini", "_medcalc_rules.py", "def limits(", "def limits(more=1, *, "),
     ("medcalc", "medcalc.py", "def _example(", "def _example(more=1, *, "),

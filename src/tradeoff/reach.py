@@ -16,7 +16,7 @@ from functools import cache
 from tradeoff.provenance import code_digest, digest, module_file, syntax
 
 # Members of a domain that its examples do not hang on, unless they ask for them.
-SCORING = frozenset({"score", "metrics", "max_new_tokens", "excludes", "size", "runs_code", "scored_by"})
+SCORING = frozenset({"score", "metrics", "max_new_tokens", "labels", "excludes", "size", "runs_code", "scored_by"})
 
 
 def examples_digest(module: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+import regex  # type: ignore[import-untyped]
+
 from tradeoff.domains import Example
+from tradeoff.domains._scorers import SPACELESS
 
 PROPOSED, NEAR = 0.6, 0.8  # Jaccard similarities of shingles: of pairs to look at, and of prompts that are nearly equal
 SHINGLE = 3  # words
 # Scripts that put no space between words have a word a character; signs are words too, lest 2 + 2 be 2 * 2.
-_SPACELESS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[^\W{_SPACELESS}]+|[^\s]")
+_WORD = regex.compile(rf"[^\W{SPACELESS}]+|\S")
 
 
 def held_out(examples: Sequence[Example], part: float) -> tuple[list[Example], list[Example]]:

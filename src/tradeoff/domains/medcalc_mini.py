@@ -49,6 +49,7 @@ from medcalc.wells_criteria_dvt import compute_wells_criteria_dvt_explanation
 
 from tradeoff.domains import Domain, Example, Metric, Outcome, Size, Split
 from tradeoff.domains._medcalc_rules import Kind, is_right, limits, read_answer
+from tradeoff.draws import generated
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,7 @@ class MedCalcMini(Domain):
 
     def examples(self, split: Split, count: int | None, seed: int, files: Mapping[str, Path]) -> list[Example]:
         """See `Domain.examples`. The calculators take turns, so a small draw covers all of them evenly."""
-        if count is None:
-            raise ValueError(f"{self.kind} is generated without end; give a number")
-        seen: set[str] = set()
-        return [_example(split, index, seed, seen) for index in range(count)]
+        return generated(self.kind, count, lambda index, seen: _example(split, index, seed, seen))
 
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
         """See `Domain.score`. Needs the keys `kind`, `lower` and `upper` of `answer`."""

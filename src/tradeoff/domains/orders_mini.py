@@ -22,6 +22,7 @@ from pydantic import Field
 
 from tradeoff.domains import Domain, Example, Metric, Outcome, Size, Split
 from tradeoff.domains._overlap import TokenF1
+from tradeoff.draws import generated
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,14 @@ class OrdersMini(Domain):
     """
 
     kind = "orders_mini"
-    size = Size(train=5_000, test=1_000, prompt=75, response=9)
+    size = Size(train=5_000, test=1_000, prompt=60, response=7)
     version = "1.0"
     metrics = (Metric("f1"), Metric("exact"))
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
 
     def examples(self, split: Split, count: int | None, seed: int, files: Mapping[str, Path]) -> list[Example]:
         """See `Domain.examples`."""
-        if count is None:
-            raise ValueError(f"{self.kind} is generated without end; give a number")
-        seen: set[str] = set()
-        return [_example(split, index, seed, seen) for index in range(count)]
+        return generated(self.kind, count, lambda index, seen: _example(split, index, seed, seen))
 
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
         """See `Domain.score`."""

@@ -26,6 +26,7 @@ from pydantic import Field
 
 from tradeoff.domains import P_RIGHT, Domain, Example, Metric, Outcome, Size, Split
 from tradeoff.domains._scorers import Choice
+from tradeoff.draws import generated
 
 Label = Literal["Exact", "Substitute", "Complement", "Irrelevant"]
 LABELS: tuple[Label, ...] = get_args(Label)
@@ -38,7 +39,7 @@ class ShopMini(Domain):
 
     Attributes:
         metric: The domain score. `p_right` is the probability of the right label among the four, without sampling or
-            reading an answer: it has a third of the standard error, and moves where no answer changes.
+            reading an answer: its standard error is smaller, and it moves where no answer changes.
         max_new_tokens: Generation limit. A label has at most 3 tokens; a model that is not tuned writes a sentence.
     """
 
@@ -61,10 +62,7 @@ class ShopMini(Domain):
 
     def examples(self, split: Split, count: int | None, seed: int, files: Mapping[str, Path]) -> list[Example]:
         """See `Domain.examples`."""
-        if count is None:
-            raise ValueError(f"{self.kind} is generated without end; give a number")
-        seen: set[str] = set()
-        return [_example(split, index, seed, seen) for index in range(count)]
+        return generated(self.kind, count, lambda index, seen: _example(split, index, seed, seen))
 
     def score(self, response: str, answer: Mapping[str, Any]) -> Outcome:
         """See `Domain.score`. The answer is the first of the four labels in the response."""
