@@ -11,7 +11,7 @@ import pytest
 
 from tradeoff.errors import UserError
 from tradeoff.evaluation.harness import described, index, tree
-from tradeoff.evaluation.harness.tree import Group, expanded, leaves_of, standing
+from tradeoff.evaluation.harness.tree import Group, expanded, leaves_of, primary_metric
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +53,11 @@ def test_a_perplexity_is_kept_as_its_logarithm_and_is_no_part_of_the_general_sco
 
 
 def test_a_metric_is_asked_for_by_name_and_filter():
-    assert standing(expanded("hellaswag"), "acc_norm") == "acc_norm"
-    assert standing(expanded("gsm8k"), "exact_match,flexible-extract") == "exact_match,flexible-extract"
-    assert standing(expanded("gsm8k"), "exact_match") == "exact_match,strict-match"
-    assert standing(expanded("humaneval"), "pass@1") == "pass@1,create_test"  # a function names it
-    assert standing(expanded("mmlu"), "mean_of_members") == "mean_of_members"
+    assert primary_metric(expanded("hellaswag"), "acc_norm") == "acc_norm"
+    assert primary_metric(expanded("gsm8k"), "exact_match,flexible-extract") == "exact_match,flexible-extract"
+    assert primary_metric(expanded("gsm8k"), "exact_match") == "exact_match,strict-match"
+    assert primary_metric(expanded("humaneval"), "pass@1") == "pass@1,create_test"  # a function names it
+    assert primary_metric(expanded("mmlu"), "mean_of_members") == "mean_of_members"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_metric_is_asked_for_by_name_and_filter():
 )
 def test_what_cannot_be_run_is_told(name, metric, told):
     with pytest.raises(UserError) as error:
-        standing(expanded(name), metric)
+        primary_metric(expanded(name), metric)
     assert str(error.value) == told
 
 
@@ -141,7 +141,7 @@ def test_every_task_file_of_lm_eval_is_read_as_lm_eval_reads_it(capsys):
     for name, entry in ours.items():
         try:
             node = expanded(name)
-            tree.bounded(node, standing(node, None))
+            tree.bounded(node, primary_metric(node, None))
             taken[entry.kind] += 1
             assert isinstance(node, Group) == (entry.kind in ("group", "tag"))
         except UserError as error:

@@ -125,6 +125,8 @@ def generate(
     """
     written: list[list[int]] = [[] for _ in prompts]
     batch = _Batch(model, prompts, pad_id, batch_tokens, scored)
+    if not batch.scores:
+        score_expected(model, prompts, pad_id, batch_tokens, scored)
     while batch.fill():
         rows, logits_BV = batch.step()
         numbers = [batch.numbers[row] for row in rows]
@@ -246,6 +248,7 @@ class _Batch:
     Attributes:
         numbers: The prompt of each row, or `FREE`.
         next: The token that each row reads next.
+        scores: Expected continuations are scored as prompts are read; not where rows of the cache cannot be copied.
     """
 
     def __init__(
@@ -262,11 +265,10 @@ class _Batch:
         self._scored = scored
         self._queue = deque(range(len(prompts)))
         self._reader = _Reader(model, pad_id)
+        self.scores = self._reader.replaces
         self._cache: DynamicCache | None = None
         self._columns = 0
         self._lengths: list[int] = []  # tokens of each row in the cache
-        if not self._reader.replaces:
-            score_expected(model, prompts, pad_id, batch_tokens, scored)
 
     def fill(self) -> bool:
         """Takes prompts from the queue into the batch; false when there is nothing left to do."""

@@ -22,9 +22,8 @@ from tradeoff.evaluation.harness.tree import Leaf
 from tradeoff.provenance import checked, digest, read_json, sha256_file, write_json
 
 COMMIT = re.compile("[0-9a-f]{40}")
-CACHE = (
-    ".cache"  # of what is read from this machine: a cache that outlives the job could answer for a file that changed
-)
+# Of what is read from this machine: a cache that outlives the job could answer for a file that has changed.
+CACHE = ".cache"
 
 
 def fetch(known: Benchmark, data_root: str | None, card: Path) -> None:

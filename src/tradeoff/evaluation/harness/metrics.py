@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tradeoff.errors import UserError
-from tradeoff.evaluation.harness.tree import MEMBERS, Group, Leaf, Node, leaves_of, standing
+from tradeoff.evaluation.harness.tree import MEMBERS, Group, Leaf, Node, leaves_of, primary_metric
 
 Aggregation = Callable[[list[Any]], Any]
 PAIRS = [(-2.0, 1), (-3.0, 3)]  # log-likelihoods with numbers of words or bytes
@@ -67,7 +67,7 @@ def shares(node: Node, key: str, sizes: Mapping[str, int]) -> dict[str, float]:
         sizes: All items of each task that has the metric, drawn or not.
     """
     if isinstance(node, Group) and key == MEMBERS:
-        parts = [shares(member, standing(member, None), sizes) for member in node.members]
+        parts = [shares(member, primary_metric(member, None), sizes) for member in node.members]
         found: dict[str, float] = {}
         for name, share in [item for part in parts for item in part.items()]:
             found[name] = found.get(name, 0.0) + share / len(parts)

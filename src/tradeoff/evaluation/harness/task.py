@@ -16,7 +16,7 @@ from tradeoff.errors import UserError, one_line
 from tradeoff.evaluation import task
 from tradeoff.evaluation.harness import data, metrics
 from tradeoff.evaluation.harness.index import resolved
-from tradeoff.evaluation.harness.tree import LIMITS, MEMBERS, Leaf, Node, expanded, leaves_of, standing
+from tradeoff.evaluation.harness.tree import LIMITS, MEMBERS, Leaf, Node, expanded, leaves_of, primary_metric
 from tradeoff.evaluation.lm import Response
 from tradeoff.evaluation.samples import Sample, written
 from tradeoff.models.chat import plain
@@ -59,7 +59,7 @@ class HarnessTask(task.Task):
                 kind = self._kinds(leaf.name, name)
                 if kind is not None and (value := metrics.value_of(kind, of_filter[name])) is not None:
                     values[f"{'log_' if kind.startswith('log_') else ''}{name}{ending}"] = value
-        key = self._standing(leaf)
+        key = self._primary(leaf)
         if key in values:
             values[self._key] = values[key]
         response = outcome if isinstance(outcome, Response) else Response(_likeliest(loaded, row))
@@ -125,9 +125,9 @@ class HarnessTask(task.Task):
         """The metric that represents the benchmark."""
         return self.benchmark.metrics[0]
 
-    def _standing(self, leaf: Leaf) -> str:
+    def _primary(self, leaf: Leaf) -> str:
         """The metric of a task that counts in the benchmark's."""
-        return standing(leaf, None) if self._key == MEMBERS else self._key
+        return primary_metric(leaf, None) if self._key == MEMBERS else self._key
 
     @cached_property
     def _data_version(self) -> str:

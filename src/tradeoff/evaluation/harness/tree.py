@@ -168,7 +168,7 @@ def expanded(name: str, include: str | None = None) -> Node:
     return node
 
 
-def standing(node: Node, asked: str | None) -> str:
+def primary_metric(node: Node, asked: str | None) -> str:
     """The metric that represents a benchmark, as items have it, or `MEMBERS`.
 
     Args:
@@ -197,10 +197,10 @@ def standing(node: Node, asked: str | None) -> str:
 
 
 def metric_of(node: Node, key: str) -> Metric:
-    """The metric under a key of `standing`, from the first task that has it; of `MEMBERS`, from the first task."""
+    """The metric under a key of `primary_metric`, of the first task that has it; of `MEMBERS`, of the first task."""
     leaves = leaves_of(node)
     if key == MEMBERS:
-        return metric_of(leaves[0], standing(leaves[0], None))
+        return metric_of(leaves[0], primary_metric(leaves[0], None))
     unlisted = Metric(key.partition(",")[0], key, True, None, "a function")
     return next((metric for leaf in leaves for metric in leaf.metrics if metric.key == key), unlisted)
 
@@ -208,7 +208,7 @@ def metric_of(node: Node, key: str) -> Metric:
 def bounded(node: Node, key: str) -> bool:
     """Whether a benchmark's metric is a score from 0 to 1, as far as names tell."""
     if key == MEMBERS and isinstance(node, Group):
-        return all(bounded(member, standing(member, None)) for member in node.members)
+        return all(bounded(member, primary_metric(member, None)) for member in node.members)
     return metric_of(node, key).bounded
 
 
