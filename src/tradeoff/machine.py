@@ -46,8 +46,8 @@ def take() -> None:
 def _keep_freed_memory() -> None:
     """Lets blocks of up to 32 MiB be used again, the most that glibc allows.
 
-    By default they go back to the system and come back page by page, zeroed: 7 to 11 % of the processor time of a
-    training or an evaluation of SmolLM2-135M.
+    By default they go back to the system and come back page by page, zeroed. This took 7 to 11 % of the processor time
+    of SmolLM2-135M's training, likelihoods and answers (one thread of an AMD EPYC beside other work, 2026-11-28).
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

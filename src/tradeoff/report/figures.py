@@ -604,7 +604,7 @@ def _plane(style: _Style, plane: _Plane, shown: bool) -> Spec:
     tuned = every.transform_filter(f"datum.method !== '{BASE}'").transform_calculate(standing=f"datum[{at}]")
     reach = {"color": style.colour(), "opacity": _opacity(0.3, shown, hover=True, hidden="intervals")}
     filled = alt.Fill("method:N", scale=style.colours, legend=None)
-    fill = alt.condition(_is(OFFERED, EQUIVALENT, SAFE), filled, alt.value("white"))
+    fill = alt.condition(_stands_as(OFFERED, EQUIVALENT, SAFE), filled, alt.value("white"))
     marks = tuned.mark_point(strokeWidth=1.7).encode(x=x, y=y, fill=fill, tooltip=_tooltip(plane), **style.marks(shown))
     if shown:
         hover = alt.selection_point(
@@ -628,7 +628,7 @@ def _plane(style: _Style, plane: _Plane, shown: bool) -> Spec:
                 x=x,
                 y=y,
                 text=alt.condition("datum.dominated", alt.value("×"), alt.value("")),
-                color=alt.condition(_is(OFFERED, EQUIVALENT, SAFE), alt.value("white"), alt.value(INK)),
+                color=alt.condition(_stands_as(OFFERED, EQUIVALENT, SAFE), alt.value("white"), alt.value(INK)),
             ),
             *(chart.encode(x=x, y=y) for chart in _names(tuned)),
             base.mark_point(shape=STAR, filled=True, size=110, color=INK, opacity=1).encode(
@@ -642,16 +642,16 @@ def _plane(style: _Style, plane: _Plane, shown: bool) -> Spec:
 
 def _rings(tuned: alt.Chart) -> alt.Chart:
     """Around what is offered, and around what is as good."""
-    heavy = alt.StrokeWidthValue(1.0, condition={"test": _is(OFFERED, ESTIMATE), "value": 2.2})
-    dashed = alt.StrokeDashValue([1, 0], condition={"test": _is(ESTIMATE), "value": [4, 3]})
-    seen = alt.OpacityValue(0, condition={"test": _is(OFFERED, ESTIMATE, EQUIVALENT), "value": 1})
+    heavy = alt.StrokeWidthValue(1.0, condition={"test": _stands_as(OFFERED, ESTIMATE), "value": 2.2})
+    dashed = alt.StrokeDashValue([1, 0], condition={"test": _stands_as(ESTIMATE), "value": [4, 3]})
+    seen = alt.OpacityValue(0, condition={"test": _stands_as(OFFERED, ESTIMATE, EQUIVALENT), "value": 1})
     ring = tuned.mark_point(shape="circle", filled=False, size=420, color=INK, aria=False)
     return ring.encode(strokeWidth=heavy, strokeDash=dashed, opacity=seen)
 
 
 def _names(tuned: alt.Chart) -> list[alt.Chart]:
     """What is offered, to the left of points in the right half and to the right of the others."""
-    about = f"({_is(OFFERED)} ? 'take ' : {_is(ESTIMATE)} ? 'best estimate: ' : '')"
+    about = f"({_stands_as(OFFERED)} ? 'take ' : {_stands_as(ESTIMATE)} ? 'best estimate: ' : '')"
     return [
         tuned.transform_calculate(
             called=f"{about} && datum.right === {json.dumps(right)} ? {about} + datum.method + ' at ' + datum.rate : ''"
@@ -662,7 +662,7 @@ def _names(tuned: alt.Chart) -> list[alt.Chart]:
     ]
 
 
-def _is(*words: str) -> str:
+def _stands_as(*words: str) -> str:
     """An expression: how a point stands is one of these words."""
     return f"indexof({json.dumps(words)}, datum.standing) >= 0"
 
